@@ -1,0 +1,82 @@
+"""One tree of errors: each says what was expected, what was found and what to do.
+
+The facts behind a message are attributes of the error, so that a job can act on them without reading text.
+"""
+
+from __future__ import annotations
+
+
+class IcpError(Exception):
+    """Root of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    message
+        One sentence or more: expected, found (value, count, at most five ids), what to do.
+    **facts
+        What the message is made of; kept in ``facts`` and readable as attributes.
+
+    Examples
+    --------
+    >>> error = IcpError("expected 2 tables, found 1: add accounts.csv", missing=["accounts"])
+    >>> error.missing
+    ['accounts']
+    """
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> object:
+        facts = self.__dict__.get("facts", {})
+        if name in facts:
+            return facts[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+
+class ConfigError(IcpError):
+    """A setting is unknown, of the wrong type or out of its range."""
+
+
+class TableError(IcpError):
+    """A whole table can't be used: a column is missing, of the wrong type, or the table is empty."""
+
+
+class RelationError(TableError):
+    """Tables don't belong together, such as subscriptions of which no account is known."""
+
+
+class LeakageError(IcpError):
+    """A feature knows the outcome."""
+
+
+class NotEnoughDataError(IcpError):
+    """There are too few accounts, events or finished horizons to say anything."""
+
+
+class InputMismatchError(IcpError):
+    """What is to be scored doesn't have the columns or types the model was trained on."""
+
+
+class BundleError(IcpError):
+    """A saved model can't be read: not a bundle, another format, or damaged."""
+
+
+class TrackingError(IcpError):
+    """The model registry refused or is in a state that can't be continued."""
+
+
+class MissingDependencyError(IcpError):
+    """An optional library is needed for what was asked."""
+
+
+class IcpWarning(UserWarning):
+    """Root of every warning this package issues."""
+
+
+class DataWarning(IcpWarning):
+    """The data can be used, but something in them limits what may be said."""
+
+
+class InputWarning(IcpWarning):
+    """Scoring met unseen categories, unseen tools or missing optional columns; counted in the text."""
