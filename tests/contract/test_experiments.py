@@ -1,0 +1,42 @@
+"""Every experiment runs in its short form, on real public data where they are there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("ICP_ML_DATA", ROOT.parent / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets are not beside the repository")
+
+
+def smoke(name: str, out: Path) -> dict[str, object]:
+    command = [sys.executable, str(ROOT / "experiments" / name / "run.py"), "--smoke", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads((out / "result.json").read_text(encoding="utf-8"))
+
+
+def estimates(part: dict[str, object], name: str) -> list[float]:
+    return [row["estimate"] for row in part["metrics"] if row["name"] == name]  # type: ignore[attr-defined]
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["telco_2018", "saas_b2b", "crunchbase_2013"])
+def test_experiments_on_real_tables_run(name: str, tmp_path: Path) -> None:
+    result = smoke(name, tmp_path)
+    part = result if "metrics" in result else next(iter(result.values()))
+    assert all(0 < value < 1 for value in estimates(part, "auc"))  # type: ignore[arg-type]
+
+
+@needs_data
+def test_a_table_without_signal_yields_no_trait(tmp_path: Path) -> None:
+    result = smoke("ravenstack", tmp_path)
+    for part in (result["by_arr"], result["by_flag"]):
+        assert part["traits_found"] == 0  # type: ignore[index]
+    assert 0.4 < estimates(result["by_flag"], "auc")[0] < 0.6  # type: ignore[arg-type]
