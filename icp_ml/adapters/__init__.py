@@ -1,0 +1,1 @@
+"""Other people's worlds, one door each."""

@@ -22,7 +22,7 @@ class Feature:
         Column name in the features frame.
     kind
         ``numeric`` (float64, NaN = unknown), ``category`` (text or None), ``boolean`` (1.0 / 0.0 / NaN),
-        ``technologies`` (a list of tool names; an empty list is "scanned, none found", None is "stack unknown").
+        ``technologies`` (a list of tool names; an empty list is "scanned, none found", None "stack unknown").
     family
         What sort of knowledge it is; ``post_sale`` is never in the fit model unless asked for.
     point_in_time
@@ -48,17 +48,20 @@ class Schema:
     features
         The columns, in the order of the features frame.
     account_id
-        Name of the account column in the user's own frame (``Dataset.from_frame``); ``"account_id"`` otherwise.
+        Name of the account column in the user's own frame (``Dataset.from_frame``), else ``"account_id"``.
     delimiters
         For each technologies column given as text, the delimiter that splits it.
     dropped
         Columns of the source that are no features, with the reason.
+    snapshot_date
+        Name of the date column in the user's own frame; None where rows have no date.
     """
 
     features: tuple[Feature, ...]
     account_id: str = "account_id"
     delimiters: tuple[tuple[str, str], ...] = ()
     dropped: tuple[tuple[str, str], ...] = ()
+    snapshot_date: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -80,6 +83,7 @@ class Schema:
             "account_id": self.account_id,
             "delimiters": [list(pair) for pair in self.delimiters],
             "dropped": [list(pair) for pair in self.dropped],
+            "snapshot_date": self.snapshot_date,
         }
 
     @classmethod
@@ -90,4 +94,5 @@ class Schema:
             account_id=state["account_id"],
             delimiters=tuple((str(name), str(mark)) for name, mark in state["delimiters"]),
             dropped=tuple((str(name), str(why)) for name, why in state["dropped"]),
+            snapshot_date=state.get("snapshot_date"),
         )

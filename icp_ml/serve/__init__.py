@@ -1,0 +1,1 @@
+"""Doing it for the whole base, again and again: training, scoring, bundles, retraining."""

@@ -1,0 +1,1 @@
+"""Drawing what was found: plots, and one self-contained HTML page."""

@@ -1,0 +1,120 @@
+"""What a run leaves in MLflow: the dataset's name, the pyfunc with its signature, tables and figures."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from icp_ml.serve.record import RunRecord
+from icp_ml.serve.score import NUMBERS, score_columns
+from icp_ml.serve.training import IcpModel
+
+DEFAULT_REASONS = 3
+LOADER = "icp_ml.adapters.mlflow"
+_REQUIREMENTS = ("lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
+
+
+def dataset_input(record: RunRecord) -> Any:
+    """Name the training data by our own fingerprint: MLflow's digest doesn't see rows after the 10,000th."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    source = CodeDatasetSource(tags={"dataset_fingerprint": record.fingerprint})
+    return MetaDataset(source=source, name="training", digest=record.fingerprint[:32])
+
+
+def log_model(mlflow: ModuleType, model: IcpModel, record: RunRecord, bundle: Path) -> Any:
+    """Log the bundle as a pyfunc and return MLflow's description of it."""
+    with warnings.catch_warnings():
+        # MLflow warns of its own chat classes when pyfunc is first imported.
+        warnings.filterwarnings("ignore", message=".*type hint", category=UserWarning)
+        log = mlflow.pyfunc.log_model
+    example = _wire(record.example)
+    return log(
+        name="model",
+        loader_module=LOADER,
+        data_path=str(bundle),
+        signature=_signature(model),
+        input_example=(example, {"reasons": DEFAULT_REASONS}) if len(example) else None,
+        pip_requirements=_requirements(),
+        model_type="icp",
+        tags=dict(record.tags),
+        metadata={
+            "icp_ml_features": {feature.name: feature.kind for feature in model.schema.features},
+            "dataset_fingerprint": record.fingerprint,
+        },
+    )
+
+
+def _signature(model: IcpModel) -> Any:
+    """Describe the pyfunc's columns.
+
+    Inputs are of any type and optional: MLflow's own checks refuse whole numbers where fractions were seen,
+    unknown whole numbers and categories, and damage lists that hold nulls. ``conform`` checks instead, with
+    named errors; the kinds stand in the model's metadata.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    days = ["as_of"] if model.schema.snapshot_date is None else ["as_of", model.schema.snapshot_date]
+    keys = dict.fromkeys(["account_id", model.schema.account_id, *days])
+    inputs = [ColSpec(AnyType(), name, required=False) for name in [*keys, *model.schema.names]]
+    kinds = {"as_of": DataType.datetime, **dict.fromkeys(NUMBERS, DataType.double)}
+    outputs = [
+        ColSpec(kinds.get(name, DataType.string), name, required=False)
+        for name in score_columns(DEFAULT_REASONS)
+    ]
+    params = ParamSchema([ParamSpec("reasons", DataType.long, DEFAULT_REASONS)])
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=params)
+
+
+def _wire(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return rows as JSON carries them: text, numbers, lists of text; dates as ISO text, unknown as None."""
+    wire = frame.copy()
+    for name in wire.columns:
+        column = wire[name]
+        if pd.api.types.is_datetime64_any_dtype(column):
+            wire[name] = column.dt.strftime("%Y-%m-%d").astype(object).where(column.notna(), None)
+        elif not pd.api.types.is_float_dtype(column):
+            wire[name] = pd.Series([_plain_cell(cell) for cell in column], index=wire.index, dtype=object)
+    return wire
+
+
+def _plain_cell(cell: Any) -> Any:
+    if hasattr(cell, "tolist"):
+        cell = cell.tolist()
+    if isinstance(cell, list | tuple):
+        return [str(item) for item in cell if item is not None]
+    return None if pd.isna(cell) else cell
+
+
+def _requirements() -> list[str]:
+    from icp_ml import __version__
+
+    return [f"icp-ml=={__version__}", *(f"{name}=={installed_version(name)}" for name in _REQUIREMENTS)]
+
+
+def log_files(mlflow: ModuleType, record: RunRecord) -> None:
+    """Keep tables, facts, the model card and the drawn files beside the run."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "tables").mkdir()
+        for table, frame in record.tables.items():
+            frame.to_parquet(folder / "tables" / f"{table}.parquet", index=False)
+        (folder / "facts.json").write_text(
+            json.dumps(record.facts, indent=1, sort_keys=True), encoding="utf-8"
+        )
+        (folder / "model_card.md").write_text(record.card, encoding="utf-8")
+        for file, content in record.files.items():
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        mlflow.log_artifacts(str(folder))

@@ -1,0 +1,32 @@
+"""The command line: parses, reads TOML, calls the library; heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import click
+
+from icp_ml.cli.demo import demo
+from icp_ml.cli.group import Commands
+from icp_ml.cli.learning import evaluate, retrain, train
+from icp_ml.cli.using import profile, report, score
+
+HELP = """Learn an ideal customer profile from what happened after the sale.
+
+\b
+Begin with:
+  icp-ml demo                             the whole line on a bundled account base
+  icp-ml retrain --config icp.toml        the same on your tables
+  icp-ml score --config icp.toml          score the base with the champion
+
+\b
+Exit codes: 0 done, 1 a fault, 2 bad input, 3 trained but not promoted (retrain).
+"""
+
+
+@click.group(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="icp-ml", prog_name="icp-ml")
+def main() -> None:
+    """Hold the commands."""
+
+
+for _command in (demo, retrain, train, evaluate, profile, score, report):
+    main.add_command(_command)

@@ -1,0 +1,152 @@
+"""The command ``demo``: the whole line on a bundled account base whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from icp_ml.cli.group import Say, progress
+from icp_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    import pandas as pd
+
+    from icp_ml.config import Config
+    from icp_ml.data.tables import Tables
+    from icp_ml.serve.retrain import Outcome
+    from icp_ml.serve.training import IcpModel
+
+TRUTH = "truth.json"
+SETTINGS = "icp.toml"
+BASE = "crm"
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo_out"),
+    show_default=True,
+    help="Folder for everything that is written.",
+)
+def demo(out: Path) -> None:
+    """Run the whole line on a bundled account base: profile, scores, report, registered model.
+
+    The base is simulated with planted traits, so the profile can be held against the truth.
+
+    \b
+    Example:
+      icp-ml demo --out demo_out
+    """
+    from icp_ml.adapters.mlflow import MlflowTracker
+    from icp_ml.cli.learning import metrics_text, read_source
+    from icp_ml.config import load_config
+    from icp_ml.serve.retrain import retrain
+    from icp_ml.view.keep import files_beside_model
+    from icp_ml.view.report import write_report
+
+    say = progress()
+    config = load_config(lay_out(out))
+    tables, rejects = read_source(config, say)
+    say("training, measuring and registering; this is the long step")
+    tracker = MlflowTracker(config.experiment, config.model_name, config.tracking_uri)
+    outcome = retrain(tables, config, tracker, draw=files_beside_model(rejects))
+    say(f"registered {outcome.version}")
+    scores = score_base(outcome.model, tables, config, say)
+    page = write_report(
+        out / "icp_report.html", outcome.model, evaluation=outcome.evaluation, rejects=rejects
+    )
+    say(f"report written to {page}")
+    click.echo(outcome.model.profile.to_text() if outcome.model.profile is not None else "no profile")
+    click.echo("\n" + metrics_text(outcome.evaluation))
+    click.echo("\n" + against_truth(outcome.model))
+    click.echo("\n" + closing(out, outcome, scores, config))
+
+
+def lay_out(out: Path) -> Path:
+    """Copy the bundled tables and the settings to the output folder; return the path of the settings.
+
+    Raises
+    ------
+    ConfigError
+        The output folder can't be a folder, or the package was installed without its demo base.
+    """
+    source = files("icp_ml") / "demo"
+    tables = sorted((item for item in _entries(source) if item.name != TRUTH), key=lambda item: item.name)
+    if not tables:
+        raise ConfigError(
+            "expected the demo base in the package, found none: install icp-ml from a wheel or a clone"
+        )
+    folder = out / BASE
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in tables:
+        (folder / item.name).write_bytes(item.read_bytes())
+    settings = out / SETTINGS
+    settings.write_bytes((files("icp_ml.cli") / "demo.toml").read_bytes())
+    return settings
+
+
+def score_base(model: IcpModel, tables: Tables, config: Config, say: Say) -> pd.DataFrame:
+    """Score every account on the last day that the tables know of, and write ``scores.parquet``."""
+    from icp_ml.cli.using import write_scores
+    from icp_ml.data.censoring import last_day
+    from icp_ml.data.features import build_features
+
+    day = config.observed_until or last_day(tables)
+    described = build_features(
+        tables, as_of=day, technology_grace_days=config.technology_grace_days, schema=model.schema
+    )
+    say(f"scoring {len(described):,} accounts as of {day}")
+    scores = model.score(described, reasons=config.reasons)
+    write_scores(scores, config.output_folder, overwrite=True)
+    return scores
+
+
+def against_truth(model: IcpModel) -> str:
+    """Compare the profile with the planted traits and write found, missed and false ones."""
+    if model.profile is None:
+        return "no profile to compare"
+    truth: Any = json.loads((files("icp_ml") / "demo" / TRUTH).read_text(encoding="utf-8"))
+    compared = model.profile.compare(truth["traits"] if isinstance(truth, dict) else truth)
+    lines = ["Profile against the planted truth"]
+    for verdict in ("found", "missed", "false"):
+        rows = compared[compared["verdict"] == verdict]
+        lines.append(f"  {verdict:7}{len(rows):3}")
+        lines += [f"           {row['target']}: {row['trait']}" for row in rows.to_dict("records")]
+    return "\n".join(lines)
+
+
+def closing(out: Path, outcome: Outcome, scores: pd.DataFrame, config: Config) -> str:
+    """Say what was written, which version is the champion, and what to do next."""
+    from icp_ml.cli.using import SCORES_FILE, tiers_text
+
+    alias = "champion" if outcome.promoted else "challenger"
+    settings = out / SETTINGS
+    return "\n".join(
+        [
+            tiers_text(scores),
+            "",
+            f"model    models:/{config.model_name}@{alias} (version {outcome.version}; {outcome.reason})",
+            f"store    {config.tracking_uri}",
+            f"report   {out / 'icp_report.html'}",
+            f"scores   {out / SCORES_FILE}",
+            f"tables   {out / BASE} (what the input looks like)",
+            "",
+            "Next:",
+            f"  icp-ml profile --config {settings}",
+            f"  icp-ml retrain --config {settings}",
+            f"  mlflow ui --backend-store-uri {config.tracking_uri}",
+        ]
+    )
+
+
+def _entries(folder: Traversable) -> list[Traversable]:
+    if not folder.is_dir():
+        return []
+    return [item for item in folder.iterdir() if item.is_file() and not item.name.startswith(("_", "."))]

@@ -1,0 +1,178 @@
+"""Commands that learn or measure: train, evaluate, retrain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from icp_ml.cli.group import (
+    NOT_PROMOTED,
+    Say,
+    config_option,
+    model_options,
+    progress,
+    read_config,
+    read_model,
+)
+from icp_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from icp_ml.config import Config
+    from icp_ml.data.dataset import Dataset
+    from icp_ml.data.rejects import Rejects
+    from icp_ml.data.tables import Tables
+    from icp_ml.model.evaluation import Evaluation
+    from icp_ml.serve.training import IcpModel
+
+
+@click.command()
+@config_option(required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the bundle. Default: bundle in the output folder.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads; the result is the same.",
+)
+def train(config_path: Path, out: Path | None, jobs: int) -> None:
+    """Train a model and save it as a folder, without a registry.
+
+    The newest snapshots judge and don't train, as set by test_from.
+
+    \b
+    Example:
+      icp-ml train --config icp.toml --out bundle/
+    """
+    from icp_ml.config import load_config
+    from icp_ml.model.evaluation import evaluate as measure
+    from icp_ml.serve.bundle import save
+    from icp_ml.serve.training import train as fit
+
+    say = progress()
+    config = load_config(config_path)
+    _, _, known, newest = read_split(config, say)
+    say(f"training on {len(known):,} rows of {known.n_accounts:,} accounts")
+    model = fit(known, seed=config.seed, n_jobs=jobs)
+    folder = out or config.output_folder / "bundle"
+    save(model, folder)
+    say("measuring on the newest snapshots")
+    click.echo(metrics_text(measure(model, newest, seed=config.seed)))
+    click.echo(f"\nmodel saved in {folder}\nnext: icp-ml profile --model {folder}")
+
+
+@click.command()
+@model_options
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+def evaluate(model: str | None, tracking_uri: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Measure a model on the newest snapshots, beside the base rate and a logistic regression.
+
+    \b
+    Examples:
+      icp-ml evaluate --config icp.toml
+      icp-ml evaluate --model bundle/ --config icp.toml --json
+    """
+    say = progress()
+    config = read_config(config_path)
+    if config is None:
+        raise ConfigError("expected --config, found none: it names the tables to measure on")
+    loaded = read_model(model, tracking_uri, config)
+    evaluation, _ = measured(loaded, config, say)
+    if as_json:
+        click.echo(json.dumps(json.loads(evaluation.metrics.to_json(orient="records")), indent=1))
+    else:
+        click.echo(metrics_text(evaluation))
+
+
+@click.command()
+@config_option(required=True)
+@click.pass_context
+def retrain(ctx: click.Context, config_path: Path) -> None:
+    """Train anew, register the model, and promote it unless the champion is better.
+
+    Ends with exit code 3 when the new model was registered but not promoted.
+
+    \b
+    Example:
+      icp-ml retrain --config icp.toml
+    """
+    from icp_ml.adapters.mlflow import MlflowTracker
+    from icp_ml.config import load_config
+    from icp_ml.serve.retrain import retrain as run
+    from icp_ml.view.keep import files_beside_model
+
+    say = progress()
+    config = load_config(config_path)
+    tables, rejects = read_source(config, say)
+    say("training, measuring and registering")
+    config.output_folder.mkdir(parents=True, exist_ok=True)
+    tracker = MlflowTracker(config.experiment, config.model_name, config.tracking_uri)
+    outcome = run(tables, config, tracker, draw=files_beside_model(rejects))
+    say("done")
+    click.echo(metrics_text(outcome.evaluation))
+    click.echo(
+        f"\n{outcome.version} is {'the champion' if outcome.promoted else 'not promoted'}: {outcome.reason}"
+    )
+    if not outcome.promoted:
+        ctx.exit(NOT_PROMOTED)
+
+
+def read_source(config: Config, say: Say) -> tuple[Tables, Rejects]:
+    """Read the tables of the settings and say what was refused."""
+    from icp_ml.data.tables import read_tables
+
+    say(f"reading tables from {config.source}")
+    tables, rejects = read_tables(config.source)
+    for row in rejects.counts().to_dict("records"):
+        say(f"refused {row['n']:,} rows of {row['table']}: {row['rule']}")
+    return tables, rejects
+
+
+def read_split(config: Config, say: Say) -> tuple[Tables, Rejects, Dataset, Dataset]:
+    """Read the tables, build the dataset, and split it where the settings say, else before the newest snapshot."""
+    from icp_ml.data.splits import split_out_of_time
+    from icp_ml.serve.retrain import dataset_of
+
+    tables, rejects = read_source(config, say)
+    say("building the dataset")
+    dataset = dataset_of(tables, config)
+    for line in dataset.summary().splitlines():
+        say(line)
+    test_from = config.test_from or dataset.labels["snapshot_date"].max().date()
+    known, newest = split_out_of_time(dataset, test_from=test_from)
+    return tables, rejects, known, newest
+
+
+def measured(model: IcpModel, config: Config, say: Say) -> tuple[Evaluation, Rejects]:
+    """Evaluate a model on the newest snapshots, and warn if it has seen later ones than it should have."""
+    from icp_ml.model.evaluation import evaluate as measure
+
+    _, rejects, known, newest = read_split(config, say)
+    seen, allowed = model.facts.get("last_snapshot"), known.labels["snapshot_date"].max()
+    if seen is not None and str(seen) > str(allowed.date()):
+        say(f"warning: the model learnt from snapshots up to {seen}, so these figures flatter it")
+    say(f"measuring on {len(newest):,} rows of {newest.n_accounts:,} accounts")
+    return measure(model, newest, seed=config.seed), rejects
+
+
+def metrics_text(evaluation: Evaluation) -> str:
+    """Write the main measures as a table for the terminal."""
+    from icp_ml.view.quality import quality_rows
+
+    rows = quality_rows(evaluation)
+    heads = {"target": "outcome", "name": "measure", "estimate": "model", "interval": "90 % interval"}
+    heads |= {"logistic": "logistic", "base": "base rate", "n": "accounts"}
+    table = [heads, *({key: row[key] for key in heads} for row in rows)]
+    widths = {key: max(len(row[key]) for row in table) for key in heads}
+    left = ("target", "name")
+    lines = (
+        "  ".join(f"{row[key]:{'<' if key in left else '>'}{widths[key]}}" for key in heads) for row in table
+    )
+    return "\n".join(line.rstrip() for line in lines)

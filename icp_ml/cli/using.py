@@ -1,0 +1,193 @@
+"""Commands that use a model: profile, score, report."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from icp_ml.cli.group import Day, Say, model_options, progress, read_config, read_model
+from icp_ml.cli.learning import measured
+from icp_ml.errors import ConfigError, NotEnoughDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from icp_ml.serve.training import IcpModel
+
+SCORES_FILE = "scores.parquet"
+DEFAULT_REASONS = 3
+SAID_EVERY = 20
+
+
+@click.command()
+@model_options
+@click.option("--json", "as_json", is_flag=True, help="Write the whole profile as JSON.")
+@click.option(
+    "--width", type=click.IntRange(min=60), default=100, show_default=True, help="Characters per line."
+)
+def profile(
+    model: str | None, tracking_uri: str | None, config_path: Path | None, as_json: bool, width: int
+) -> None:
+    """Show who is ideal and who isn't, with the evidence, on one screen.
+
+    \b
+    Examples:
+      icp-ml profile --model bundle/
+      icp-ml profile --config icp.toml --json > profile.json
+    """
+    loaded = read_model(model, tracking_uri, read_config(config_path))
+    if loaded.profile is None:
+        raise NotEnoughDataError(
+            "expected a model with a profile, found one without: train it with a profile"
+        )
+    click.echo(json.dumps(loaded.profile.to_state(), indent=1) if as_json else loaded.profile.to_text(width))
+
+
+@click.command()
+@model_options
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder of tables. Default: the source of --config."
+)
+@click.option(
+    "--features",
+    help='Parquet files of features instead of tables: a folder or a glob such as "base/*.parquet".',
+)
+@click.option("--as-of", type=Day(), help="Day to describe the accounts on. Default: today.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the scores. Default: scores in the output folder.",
+)
+@click.option(
+    "--reasons", type=click.IntRange(min=0), help="Reasons and risks per account. Default: 3, or as set."
+)
+@click.option("--overwrite", is_flag=True, help="Replace scores that are already there.")
+def score(
+    model: str | None,
+    tracking_uri: str | None,
+    config_path: Path | None,
+    data: Path | None,
+    features: str | None,
+    as_of: date | None,
+    out: Path | None,
+    reasons: int | None,
+    overwrite: bool,
+) -> None:
+    """Score accounts: chances, fit from 0 to 100, tier, reasons and risks.
+
+    \b
+    Examples:
+      icp-ml score --config icp.toml
+      icp-ml score --model bundle/ --data crm/ --as-of 2025-09-30 --out scores/
+      icp-ml score --model models:/icp@champion --features "base/*.parquet" --out scores/
+    """
+    say = progress()
+    config = read_config(config_path)
+    if features is not None and (data is not None or as_of is not None):
+        raise ConfigError("expected --features or --data with --as-of, found both: features carry their day")
+    source = data or (config.source if config is not None and features is None else None)
+    if source is None and features is None:
+        raise ConfigError("expected --data, --features or --config, found none: name what to score")
+    folder = out or (config.output_folder / "scores" if config is not None else Path("scores"))
+    count = reasons if reasons is not None else config.reasons if config is not None else DEFAULT_REASONS
+    loaded = read_model(model, tracking_uri, config)
+    say(f"model {loaded.version or model}")
+    if features is not None:
+        _score_files(loaded, features, folder, count, overwrite, say)
+        return
+    grace = config.technology_grace_days if config is not None else 0
+    day = as_of or datetime.now(tz=UTC).date()
+    scores = score_tables(loaded, Path(str(source)), day, reasons=count, grace_days=grace, say=say)
+    click.echo(tiers_text(scores))
+    click.echo(f"\nscores in {write_scores(scores, folder, overwrite=overwrite)}")
+
+
+@click.command()
+@model_options
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="HTML file. Default: icp_report.html in the output folder."
+)
+def report(model: str | None, tracking_uri: str | None, config_path: Path | None, out: Path | None) -> None:
+    """Write the profile, its evidence and the model's quality as one HTML file.
+
+    With --config the model is measured again on the newest snapshots; without it the page says that nothing
+    was measured.
+
+    \b
+    Examples:
+      icp-ml report --config icp.toml
+      icp-ml report --model bundle/ --out icp_report.html
+    """
+    from icp_ml.view.report import write_report
+
+    say = progress()
+    config = read_config(config_path)
+    loaded = read_model(model, tracking_uri, config)
+    evaluation, rejects = (None, None) if config is None else measured(loaded, config, say)
+    file = out or (config.output_folder if config is not None else Path()) / "icp_report.html"
+    click.echo(f"report in {write_report(file, loaded, evaluation=evaluation, rejects=rejects)}")
+
+
+def score_tables(
+    model: IcpModel, source: Path, day: date, *, reasons: int, grace_days: int, say: Say
+) -> pd.DataFrame:
+    """Read tables, describe every account on a day with the model's own features, and score them."""
+    from icp_ml.data.features import build_features
+    from icp_ml.data.tables import read_tables
+
+    say(f"reading tables from {source}")
+    tables, rejects = read_tables(source)
+    if len(rejects):
+        say(f"refused {len(rejects):,} rows")
+    described = build_features(tables, as_of=day, technology_grace_days=grace_days, schema=model.schema)
+    say(f"scoring {len(described):,} accounts as of {day}")
+    return model.score(described, reasons=reasons)
+
+
+def write_scores(scores: pd.DataFrame, folder: Path, *, overwrite: bool) -> Path:
+    """Write a score table to a folder, not over another one unless told to.
+
+    Raises
+    ------
+    ConfigError
+        Scores are already there.
+    """
+    file = folder / SCORES_FILE
+    if file.exists() and not overwrite:
+        raise ConfigError(
+            f"expected no scores in {folder}, found {file.name}: name another --out or --overwrite"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    scores.to_parquet(file, index=False)
+    return file
+
+
+def tiers_text(scores: pd.DataFrame) -> str:
+    """Write how many accounts are in each tier, and how many are unlike what was learnt from."""
+    tiers = scores["tier"].value_counts().sort_index()
+    counts = ", ".join(f"{tier}: {n:,}" for tier, n in tiers.items())
+    outside = int((scores["applicability"] == "out").sum())
+    return (
+        f"{len(scores):,} accounts scored; tiers {counts}; {outside:,} unlike any that the model learnt from"
+    )
+
+
+def _score_files(
+    model: IcpModel, features: str, folder: Path, reasons: int, overwrite: bool, say: Say
+) -> None:
+    from icp_ml.serve.stream import score_parquet
+
+    said = [0]
+
+    def tell(done: int, total: int) -> None:
+        part = SAID_EVERY * done // max(total, 1)
+        if part > said[0]:
+            said[0] = part
+            say(f"scored {done:,} of {total:,} accounts")
+
+    run = score_parquet(model, features, folder, reasons=reasons, overwrite=overwrite, progress=tell)
+    click.echo(f"{run.rows:,} accounts scored; {len(run.files)} files in {run.path}")

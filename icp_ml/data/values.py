@@ -1,0 +1,383 @@
+"""One cell at a time: text, numbers, dates and flags as people export them, read the same way everywhere."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Days = npt.NDArray[np.datetime64]
+
+#: Text that means "no value", compared without case and outer spaces. "None" and "NA" are not among it.
+MISSING_TEXT = frozenset({"", "null", "nan", "nat", "n/a", "#n/a", "<na>", "\\n"})
+#: The text dtype of the installed pandas: ``object`` before 3, ``str`` since.
+TEXT_DTYPE = pd.Series(["a"]).dtype
+
+_TRUE = frozenset({"1", "true", "yes", "y", "t"})
+_FALSE = frozenset({"0", "false", "no", "n", "f"})
+_CURRENCIES = {
+    "$": "USD",
+    "US$": "USD",
+    "€": "EUR",
+    "£": "GBP",
+    "¥": "JPY",
+    "₹": "INR",
+    "KR": "SEK",
+    "FR": "CHF",
+}
+_CODES = frozenset(
+    ["USD", "EUR", "GBP", "JPY", "INR", "CHF", "SEK", "NOK", "DKK", "CAD", "AUD", "NZD", "CNY"]
+    + ["BRL", "MXN", "PLN", "CZK", "HUF", "ZAR", "SGD", "HKD", "KRW", "ILS", "TRY", "AED"]
+)
+_SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9}
+_MONEY = re.compile(
+    r"^(?P<open>\()?\s*(?P<sign>[-+−])?\s*(?P<before>US\$|[$€£¥₹]|[A-Za-z]{2,3})?\s*(?P<inner>[-−])?"
+    r"(?P<digits>\d[\d.,'\s\u00a0\u202f]*|\.\d+)(?P<power>[eE][-+]?\d+)?\s*(?P<scale>[kKmMbB](?![A-Za-z]))?"
+    r"\s*(?P<after>[$€£¥₹%]|[A-Za-z]{2,3})?\s*(?P<close>\))?$"
+)
+_GROUPED_COMMA = re.compile(r"^\d{1,3}(,\d{3})+$")
+_GROUPED_DOT = re.compile(r"^\d{1,3}(\.\d{3}){2,}$")
+_ISO = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ].*)?$")
+_SLASHED = re.compile(r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?: .*)?$")
+_OTHER_DATES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"^(\d{4})/(\d{1,2})/(\d{1,2})(?: .*)?$"), "ymd"),
+    (re.compile(r"^(\d{4})(\d{2})(\d{2})(?:\.0)?$"), "ymd"),
+    (re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})(?: .*)?$"), "dmy"),
+    (re.compile(r"^(\d{1,2})[- ]([A-Za-z]{3,9})\.?[- ,]+(\d{4})$"), "dmy"),
+    (re.compile(r"^([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})$"), "mdy"),
+)
+_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
+_FIRST_YEAR, _OPEN_YEAR = 1700, 2200
+_FAST_FROM = 1000
+
+
+def text_of(value: object) -> str | None:
+    """Return one cell as stripped text, or None where it means "no value".
+
+    Whole floats lose their ``.0`` (an id read as 17.0 is ``"17"``), booleans become ``"true"``/``"false"``.
+
+    Examples
+    --------
+    >>> text_of(17.0), text_of(" Fintech "), text_of("N/A"), text_of("None")
+    ('17', 'Fintech', None, 'None')
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        return None if text.casefold() in MISSING_TEXT else text
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        if math.isnan(number):
+            return None
+        return str(int(number)) if number.is_integer() else repr(number)
+    if isinstance(value, Decimal):
+        return str(int(value)) if value == value.to_integral_value() else str(float(value))
+    if isinstance(value, bytes):
+        return text_of(value.decode("utf-8", "replace"))
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == datetime.min.time() else value.isoformat(" ")
+    return str(value).strip()
+
+
+def is_list(value: object) -> bool:
+    """Whether one cell holds several values."""
+    return isinstance(value, (list, tuple, set, frozenset, np.ndarray))
+
+
+def by_distinct(series: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[Any]]:
+    """Return codes (-1 = missing) and the distinct cells of a column, so that work is done once per value."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return series.cat.codes.to_numpy().astype(np.intp), list(series.cat.categories)
+    codes, distinct = pd.factorize(series.array)
+    return codes, list(distinct)
+
+
+def spread(codes: npt.NDArray[np.intp], values: npt.NDArray[Any], missing: object) -> npt.NDArray[Any]:
+    """Give each row the value of its code; rows with code -1 get ``missing``."""
+    padded = np.concatenate([values, np.array([missing], dtype=values.dtype)])
+    result: npt.NDArray[Any] = padded[codes]
+    return result
+
+
+def clean_text(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column as stripped text with missing values where a cell means "no value"."""
+    codes, distinct = by_distinct(series)
+    texts = np.array([text_of(value) for value in distinct] + [None], dtype=object)
+    taken = pd.Series(texts, dtype=TEXT_DTYPE).array.take(codes)
+    return pd.Series(taken, index=series.index, name=series.name)
+
+
+def clean_ids(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of identifiers as text; ``17.0`` becomes ``"17"`` if the column was read as floats."""
+    texts = clean_text(series)
+    if not pd.api.types.is_numeric_dtype(series.dtype):
+        known = texts.dropna()
+        if len(known) and known.str.fullmatch(r"\d+\.0").all():
+            return texts.str.slice(0, -2)
+    return texts
+
+
+def number_of(text: str, *, comma_decimal: bool = False) -> float | None:
+    """Read one number or amount; None if it is neither.
+
+    Parameters
+    ----------
+    text
+        Such as ``"1200"``, ``"$1,200"``, ``"1 200 EUR"``, ``"1.200,50 €"``, ``"(300)"``, ``"12k"``, ``"8%"``.
+    comma_decimal
+        Read a lone dot before three digits as a thousands mark, as the rest of the column does.
+
+    Examples
+    --------
+    >>> [number_of(text) for text in ("$1,200", "1 200 EUR", "1.200,50 €", "12k", "mid-market")]
+    [1200.0, 1200.0, 1200.5, 12000.0, None]
+    """
+    match = _MONEY.match(text)
+    if match is None or any(_currency(match[side]) is None for side in ("before", "after")):
+        return None
+    digits = re.sub(r"['\s\u00a0\u202f]", "", match["digits"])
+    plain = _plain_digits(digits, comma_decimal)
+    if plain is None:
+        return None
+    try:
+        number = float(plain + (match["power"] or ""))
+    except ValueError:
+        return None
+    negative = bool(match["open"]) or match["sign"] in ("-", "−") or bool(match["inner"])
+    return (-number if negative else number) * _SCALE[(match["scale"] or "").upper()]
+
+
+def _plain_digits(digits: str, comma_decimal: bool) -> str | None:
+    if "," in digits and "." in digits:
+        decimal, group = (",", ".") if digits.rfind(",") > digits.rfind(".") else (".", ",")
+        return digits.replace(group, "").replace(decimal, ".") if digits.count(decimal) == 1 else None
+    if "," in digits:
+        if _GROUPED_COMMA.match(digits) and not comma_decimal:
+            return digits.replace(",", "")
+        return digits.replace(",", ".") if digits.count(",") == 1 else None
+    if _GROUPED_DOT.match(digits) or (comma_decimal and re.fullmatch(r"\d{1,3}\.\d{3}", digits)):
+        return digits.replace(".", "")
+    return digits if digits.count(".") <= 1 else None
+
+
+def _currency(mark: str | None) -> str | None:
+    """Return the ISO code of a mark, "" for none or a percent sign, None for an unknown word."""
+    if mark is None or mark == "%":
+        return ""
+    upper = mark.upper()
+    return upper if upper in _CODES else _CURRENCIES.get(upper)
+
+
+def currency_counts(series: pd.Series[Any]) -> dict[str, int]:
+    """Count the rows of a text column by the currency that is written in them, commonest first."""
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return {}
+    codes, distinct = by_distinct(series)
+    rows = np.bincount(codes[codes >= 0], minlength=len(distinct))
+    counts: dict[str, int] = {}
+    for value, n in zip(distinct, rows, strict=True):
+        match = _MONEY.match(value.strip()) if isinstance(value, str) else None
+        for mark in (match["before"], match["after"]) if match else ():
+            code = _currency(mark)
+            if code:
+                counts[code] = counts.get(code, 0) + int(n)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def writes_comma_decimals(series: pd.Series[Any]) -> bool:
+    """Whether a text column writes 1.200,50 rather than 1,200.50, judged by its unmistakable values."""
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return False
+    texts = [value for value in by_distinct(series)[1] if isinstance(value, str)]
+    comma = sum(bool(re.search(r"\.\d{3},\d|\d,\d{1,2}(?!\d)|\.\d{3}\.\d{3}", text)) for text in texts)
+    dot = sum(bool(re.search(r",\d{3}\.\d|\d\.\d{1,2}(?!\d)|,\d{3},\d{3}", text)) for text in texts)
+    return comma > dot
+
+
+def read_numbers(series: pd.Series[Any], *, comma_decimal: bool = False) -> tuple[Floats, Bools]:
+    """Read a column of numbers.
+
+    Returns
+    -------
+    values
+        float64, NaN where missing or unreadable.
+    unreadable
+        True where a cell holds something that is no finite number.
+    """
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
+        plain = series.to_numpy(dtype=np.float64)
+        bad = np.isinf(plain)
+        return (np.where(bad, np.nan, plain) if bad.any() else plain), bad
+
+    def read(value: object) -> tuple[float, bool]:
+        if isinstance(value, str):
+            text = text_of(value)
+            number = 0.0 if text is None else number_of(text, comma_decimal=comma_decimal)
+            return (
+                (math.nan, False) if text is None else (math.nan, True) if number is None else (number, False)
+            )
+        if isinstance(value, (bool, np.bool_, int, float, np.number, Decimal)):
+            number = float(value)
+            return (math.nan, True) if math.isinf(number) else (number, False)
+        return math.nan, text_of(value) is not None
+
+    codes, distinct = by_distinct(series)
+    values, slow = np.full(len(distinct), math.nan), np.arange(len(distinct))
+    if not comma_decimal and len(distinct) > _FAST_FROM and all(isinstance(value, str) for value in distinct):
+        texts = pa.array(distinct, type=pa.large_string())
+        plain = pc.match_substring_regex(texts, r"^-?\d{1,300}(\.\d+)?$").to_numpy(zero_copy_only=False)
+        values[plain] = texts.filter(pa.array(plain)).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        slow = slow[~plain]
+    bad = np.zeros(len(distinct), dtype=np.bool_)
+    for place in slow:
+        values[place], bad[place] = read(distinct[place])
+    return spread(codes, values, math.nan), spread(codes, bad, False)
+
+
+def read_flags(series: pd.Series[Any], extra: dict[str, float] | None = None) -> tuple[Floats, Bools]:
+    """Read a column of yes/no values as 1.0, 0.0 and NaN; ``unreadable`` marks every other word.
+
+    Parameters
+    ----------
+    series
+        Booleans, 0/1, or the words true/false, yes/no, y/n, t/f in any case.
+    extra
+        More words (case-folded) with their value.
+    """
+
+    def read(value: object) -> tuple[float, bool]:
+        text = text_of(value)
+        if text is None:
+            return math.nan, False
+        word = text.casefold()
+        word = word[:-2] if word in ("0.0", "1.0") else word
+        if word in _TRUE:
+            return 1.0, False
+        if word in _FALSE:
+            return 0.0, False
+        if extra and word in extra:
+            return extra[word], False
+        return math.nan, True
+
+    codes, distinct = by_distinct(series)
+    pairs = [read(value) for value in distinct]
+    values = np.array([pair[0] for pair in pairs], dtype=np.float64)
+    bad = np.array([pair[1] for pair in pairs], dtype=np.bool_)
+    return spread(codes, values, math.nan), spread(codes, bad, False)
+
+
+def read_dates(
+    series: pd.Series[Any], *, day_first: bool | None = None, iso_only: bool = False
+) -> tuple[Days, Bools, list[str]]:
+    """Read a column of dates as whole days.
+
+    A date of the year 2200 or later means "open" in CRM exports and is read as missing.
+
+    Parameters
+    ----------
+    series
+        Dates, datetimes (their own wall-clock day) or text.
+    day_first
+        How to read 03/04/2024. None: decided by the column's other values.
+    iso_only
+        Read year-month-day text only, so that a row's value doesn't depend on its neighbours.
+
+    Returns
+    -------
+    values
+        datetime64[ns] at midnight, NaT where missing or unreadable.
+    unreadable
+        True where a cell holds something that is no date.
+    ambiguous
+        Examples of values such as 03/04/2024 when nothing in the column tells day from month.
+    """
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        plain = series.dt.tz_localize(None) if series.dt.tz is not None else series
+        days = plain.to_numpy().astype("datetime64[D]")
+        return _drop_open(days), np.zeros(len(series), dtype=np.bool_), []
+    codes, distinct = by_distinct(series)
+    texts: dict[int, str] = {}
+    days = np.full(len(distinct), "NaT", dtype="datetime64[D]")
+    for place, value in enumerate(distinct):
+        if isinstance(value, date) and not pd.isna(value):
+            days[place] = np.datetime64(date(value.year, value.month, value.day))
+        else:
+            text = text_of(value)
+            if text is not None:
+                texts[place] = text
+    order, ambiguous = _slash_order(list(texts.values()), day_first)
+    bad = np.zeros(len(distinct), dtype=np.bool_)
+    for place, text in texts.items():
+        day = _date_of(text, None if iso_only else order, iso_only)
+        bad[place] = day is None
+        if day is not None:
+            days[place] = np.datetime64(day)
+    return _drop_open(spread(codes, days, np.datetime64("NaT"))), spread(codes, bad, False), ambiguous
+
+
+def _drop_open(days: Days) -> Days:
+    far = days >= np.datetime64(f"{_OPEN_YEAR}-01-01")
+    result: Days = np.where(far, np.datetime64("NaT"), days).astype("datetime64[ns]")
+    return result
+
+
+def _slash_order(texts: list[str], day_first: bool | None) -> tuple[str, list[str]]:
+    if day_first is not None:
+        return ("dmy" if day_first else "mdy"), []
+    slashed = [(match, text) for text in texts if (match := _SLASHED.match(text))]
+    day = sum(int(match[1]) > 12 for match, _ in slashed)
+    month = sum(int(match[2]) > 12 for match, _ in slashed)
+    if day == month:
+        different = [text for match, text in slashed if int(match[1]) != int(match[2])]
+        return "mdy", sorted(different)[:5]
+    return ("dmy" if day > month else "mdy"), []
+
+
+def _date_of(text: str, order: str | None, iso_only: bool) -> date | None:
+    match = _ISO.match(text)
+    if match is not None:
+        return _day(match, "ymd")
+    if iso_only:
+        return None
+    match = _SLASHED.match(text)
+    if match is not None:
+        return _day(match, order or "mdy")
+    for pattern, parts in _OTHER_DATES:
+        match = pattern.match(text)
+        if match is not None:
+            return _day(match, parts)
+    return None
+
+
+def _day(match: re.Match[str], parts: str) -> date | None:
+    found = dict(zip(parts, match.groups(), strict=True))
+    word = found["m"]
+    month = _MONTHS.get(word[:3].lower(), 0) if word.isalpha() else int(word)
+    year = int(found["y"])
+    if year < _FIRST_YEAR:
+        return None
+    try:
+        return date(year, month, int(found["d"]))
+    except ValueError:
+        return None
+
+
+def ids_preview(ids: pd.Series[Any] | npt.NDArray[Any] | list[Hashable]) -> str:
+    """Return at most five ids as text for a message."""
+    return ", ".join(str(value) for value in list(dict.fromkeys(list(ids)))[:5])

@@ -1,0 +1,67 @@
+"""Reading feature columns: numbers, texts and tool lists, each with what is unknown kept apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """A technologies column taken apart.
+
+    Parameters
+    ----------
+    known
+        True where the stack is known, shape (n,); an empty stack is known.
+    row, tool
+        One entry per row and tool: row position and the tool's name as written.
+    """
+
+    known: npt.NDArray[np.bool_]
+    row: npt.NDArray[np.int64]
+    tool: npt.NDArray[np.object_]
+
+
+def numbers(column: pd.Series[Any]) -> Array:
+    """Return a numeric or boolean column as float64, unknown as NaN."""
+    return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def texts(column: pd.Series[Any]) -> npt.NDArray[np.object_]:
+    """Return a category column as python strings, unknown as None."""
+    unknown = column.isna().to_numpy(dtype=bool)
+    out = column.astype(object).to_numpy(dtype=object, copy=True)
+    out[unknown] = None
+    flat = [None if value is None else value if isinstance(value, str) else str(value) for value in out]
+    return np.array(flat, dtype=object)
+
+
+def tools(column: pd.Series[Any]) -> Tools:
+    """Take a column of tool lists apart; lists may be python lists, arrays or arrow lists."""
+    if isinstance(column.dtype, pd.ArrowDtype):
+        column = column.astype(object)
+    values = column.to_numpy(dtype=object)
+    known = np.fromiter((_is_list(value) for value in values), dtype=bool, count=len(values))
+    lists = [value if ok else () for value, ok in zip(values, known, strict=True)]
+    lengths = np.fromiter((len(value) for value in lists), dtype=np.int64, count=len(lists))
+    flat = np.empty(int(lengths.sum()), dtype=object)
+    flat[:] = [str(tool) for tool in chain.from_iterable(lists)]
+    return Tools(known, np.repeat(np.arange(len(lists)), lengths), flat)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple | np.ndarray | set | frozenset)
+
+
+def codes(values: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
+    """Number the texts: code of each (-1 = unknown) and the sorted distinct texts."""
+    code, levels = pd.factorize(values, sort=True)
+    return np.asarray(code, dtype=np.int64), np.asarray(levels, dtype=object)

@@ -1,0 +1,227 @@
+"""The candidate set: what can be a member of the model, how each is fitted, and that each explains itself exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from icp_ml.model.columns import Floats
+from icp_ml.model.contributions import StepTables, compile_steps
+from icp_ml.model.encoding import Part
+from icp_ml.model.estimator import (
+    booster_from_text,
+    booster_to_text,
+    dump_trees,
+    expected_value,
+    fit_booster,
+    predict_contributions,
+    predict_path,
+    predict_raw,
+)
+from icp_ml.model.linear import PENALTIES, LinearModel, fit_linear_path
+
+SCORED_ROLES = frozenset({"value", "count", "rare"})
+
+
+class Member(Protocol):
+    """A fitted candidate: a small bag of models of one family on the same encoded columns."""
+
+    @property
+    def base(self) -> float:
+        """Expected log-odds, averaged over the bag."""
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds averaged over the bag."""
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each model of the bag, shape (bags, rows)."""
+
+    def contributions(self, X: Floats) -> Floats:
+        """Return contributions (rows, encoded columns); with :attr:`base` they add up to :meth:`raw`."""
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and LightGBM texts."""
+
+
+@dataclass(frozen=True)
+class AdditiveMember:
+    """Boosters whose trees have one split, held as step tables."""
+
+    texts: tuple[str, ...]
+    tables: StepTables
+
+    @classmethod
+    def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
+        """Compile the step tables of model texts."""
+        return cls(texts, compile_steps([dump_trees(booster_from_text(text)) for text in texts], n_columns))
+
+    @property
+    def base(self) -> float:
+        """Expected log-odds, averaged over the bag."""
+        return float(self.tables.base.mean())
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds averaged over the bag."""
+        return self.tables.raw(X)
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each booster, shape (bags, rows)."""
+        return self.tables.raw_bags(X)
+
+    def contributions(self, X: Floats) -> Floats:
+        """Return contributions per encoded column."""
+        return self.tables.contributions(X)
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and LightGBM texts."""
+        return {"kind": "additive", "n_columns": self.tables.n_columns}, list(self.texts)
+
+
+@dataclass(frozen=True)
+class TreeMember:
+    """Boosters with deeper trees; contributions come from LightGBM itself."""
+
+    texts: tuple[str, ...]
+    boosters: tuple[Any, ...]
+
+    @classmethod
+    def from_texts(cls, texts: tuple[str, ...]) -> TreeMember:
+        """Read the boosters."""
+        return cls(texts, tuple(booster_from_text(text) for text in texts))
+
+    @property
+    def base(self) -> float:
+        """Expected log-odds, averaged over the bag."""
+        return float(np.mean([expected_value(booster) for booster in self.boosters]))
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds averaged over the bag."""
+        return np.asarray(self.raw_bags(X).sum(axis=0) / len(self.boosters))
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each booster, shape (bags, rows)."""
+        return np.array([predict_raw(booster, X) for booster in self.boosters])
+
+    def contributions(self, X: Floats) -> Floats:
+        """Return contributions per encoded column."""
+        total = np.zeros(X.shape)
+        for booster in self.boosters:
+            total += predict_contributions(booster, X)
+        return total / len(self.boosters)
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and LightGBM texts."""
+        return {"kind": "trees"}, list(self.texts)
+
+
+@dataclass(frozen=True)
+class LinearMember:
+    """Ridge logistic regressions; their mean is linear again."""
+
+    models: tuple[LinearModel, ...]
+
+    @property
+    def base(self) -> float:
+        """Expected log-odds, averaged over the bag."""
+        return sum(model.intercept for model in self.models) / len(self.models)
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds averaged over the bag."""
+        return np.asarray(self.raw_bags(X).sum(axis=0) / len(self.models))
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each model, shape (bags, rows)."""
+        return np.array([model.raw(X) for model in self.models])
+
+    def contributions(self, X: Floats) -> Floats:
+        """Return contributions per encoded column."""
+        total = np.zeros(X.shape)
+        for model in self.models:
+            total += model.contributions(X)
+        return total / len(self.models)
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and no texts."""
+        return {"kind": "linear", "models": [model.to_state() for model in self.models]}, []
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A family of models with one complexity to choose.
+
+    Parameters
+    ----------
+    name
+        As in ``PropensityClassifier(candidates=...)``.
+    grid
+        Complexities tried out of fold: numbers of trees, or ridge penalties.
+    params
+        LightGBM parameters; None for the logistic.
+    """
+
+    name: str
+    grid: tuple[float, ...]
+    params: dict[str, Any] | None
+
+    def path(self, X: Floats, y: Floats, held: Floats, parts: tuple[Part, ...], seed: int) -> Floats:
+        """Fit on (X, y) and return log-odds of the held-out rows per complexity, shape (grid, rows)."""
+        if self.params is None:
+            models = fit_linear_path(X, y, _scored(parts), self.grid)
+            return np.array([model.raw(held) for model in models])
+        rounds = tuple(int(n) for n in self.grid)
+        booster = fit_booster(X, y, _scaled(self.params, len(y)), seed, rounds[-1])
+        return predict_path(booster, held, rounds)
+
+    def fit_one(
+        self, X: Floats, y: Floats, parts: tuple[Part, ...], complexity: float, seed: int
+    ) -> str | LinearModel:
+        """Fit one model of the bag."""
+        if self.params is None:
+            stronger = tuple(penalty for penalty in self.grid if penalty >= complexity)
+            return fit_linear_path(X, y, _scored(parts), stronger)[-1]
+        return booster_to_text(fit_booster(X, y, _scaled(self.params, len(y)), seed, int(complexity)))
+
+    def member(self, models: list[Any], n_columns: int) -> Member:
+        """Bind fitted models to a member."""
+        if self.params is None:
+            return LinearMember(tuple(models))
+        if self.params["num_leaves"] == 2:
+            return AdditiveMember.from_texts(tuple(models), n_columns)
+        return TreeMember.from_texts(tuple(models))
+
+
+def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
+    """Rebuild a member from what its ``to_state`` gave."""
+    if state["kind"] == "linear":
+        return LinearMember(tuple(LinearModel.from_state(model) for model in state["models"]))
+    if state["kind"] == "additive":
+        return AdditiveMember.from_texts(tuple(texts), state["n_columns"])
+    return TreeMember.from_texts(tuple(texts))
+
+
+_SHARED = {"lambda_l2": 5.0, "feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1, "min_data_in_leaf": 20}
+
+CANDIDATES: dict[str, Candidate] = {
+    "additive": Candidate(
+        "additive",
+        (20, 40, 70, 100, 140, 180, 230, 280, 340, 400),
+        {**_SHARED, "num_leaves": 2, "learning_rate": 0.06},
+    ),
+    "shallow": Candidate(
+        "shallow",
+        (10, 20, 30, 45, 60, 80, 100, 130, 160, 200),
+        {**_SHARED, "num_leaves": 7, "max_depth": 3, "learning_rate": 0.06},
+    ),
+    "logistic": Candidate("logistic", PENALTIES, None),
+}
+
+
+def _scored(parts: tuple[Part, ...]) -> Any:
+    return np.array([part.role in SCORED_ROLES for part in parts])
+
+
+def _scaled(params: dict[str, Any], n_rows: int) -> dict[str, Any]:
+    return {**params, "min_data_in_leaf": int(max(1, min(params["min_data_in_leaf"], n_rows // 10)))}
+

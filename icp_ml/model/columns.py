@@ -1,0 +1,294 @@
+"""From a features frame to typed arrays, once: numbers, category codes and a sparse matrix of tools.
+
+Everything here treats each row on its own, so that a batch can't change the encoding of an account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from icp_ml.data.schema import Feature, Schema
+from icp_ml.errors import InputMismatchError
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """A category column as integer codes.
+
+    Parameters
+    ----------
+    codes
+        One code per row, -1 where the value is missing.
+    levels
+        The text of each code.
+    """
+
+    codes: Ints
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """A technologies column as a sparse matrix.
+
+    Parameters
+    ----------
+    uses
+        Sparse matrix (rows × names) of ones; a tool listed twice counts once.
+    names
+        Folded tool names, see :func:`fold_tool`.
+    known
+        False where the stack is unknown.
+    """
+
+    uses: Any
+    names: tuple[str, ...]
+    known: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The feature columns of a frame as arrays.
+
+    Parameters
+    ----------
+    n_rows
+        Number of rows.
+    numbers
+        Numeric and boolean columns as float64, NaN = unknown.
+    categories, tools
+        The other columns.
+    """
+
+    n_rows: int
+    numbers: dict[str, Floats]
+    categories: dict[str, Categories]
+    tools: dict[str, Tools]
+
+    def take(self, rows: Ints) -> Columns:
+        """Return the given rows, in the given order."""
+        return Columns(
+            n_rows=len(rows),
+            numbers={name: values[rows] for name, values in self.numbers.items()},
+            categories={
+                name: Categories(column.codes[rows], column.levels)
+                for name, column in self.categories.items()
+            },
+            tools={
+                name: Tools(column.uses[rows], column.names, column.known[rows])
+                for name, column in self.tools.items()
+            },
+        )
+
+
+def fold_tool(name: str) -> str:
+    """Return the form in which tool names are compared: trimmed, single spaces, case folded.
+
+    Examples
+    --------
+    >>> fold_tool(" Sales  Force ")
+    'sales force'
+    """
+    return " ".join(name.split()).casefold()
+
+
+def level_text(value: object) -> str:
+    """Return a category value as the text by which levels are compared.
+
+    A whole number stored as a float, which pandas does to a column with gaps, is the same level as the integer.
+
+    Examples
+    --------
+    >>> level_text(52.0), level_text(52), level_text("52")
+    ('52', '52', '52')
+    """
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def read_columns(frame: pd.DataFrame, schema: Schema) -> Columns:
+    """Convert the schema's columns of ``frame``, found by name; other columns are ignored.
+
+    Parameters
+    ----------
+    frame
+        A features frame; the order of its columns does not matter.
+    schema
+        Names and kinds of the columns to read.
+
+    Raises
+    ------
+    InputMismatchError
+        If columns are missing, occur twice, or can't be read as their kind.
+    """
+    missing = [name for name in schema.names if name not in frame.columns]
+    if missing:
+        raise InputMismatchError(
+            f"expected {len(schema.features)} feature columns, {len(missing)} are missing: {missing[:5]}; "
+            "add them (all values may be missing) or build the frame with build_features",
+            missing=missing,
+        )
+    numbers: dict[str, Floats] = {}
+    categories: dict[str, Categories] = {}
+    tools: dict[str, Tools] = {}
+    for feature in schema.features:
+        column = frame[feature.name]
+        if isinstance(column, pd.DataFrame):
+            raise InputMismatchError(
+                f"expected one column {feature.name!r}, found {column.shape[1]}: rename or drop the others",
+                column=feature.name,
+            )
+        if feature.kind == "category":
+            categories[feature.name] = _read_categories(column)
+        elif feature.kind == "technologies":
+            tools[feature.name] = _read_tools(column)
+        else:
+            numbers[feature.name] = _read_numbers(column, feature)
+    return Columns(len(frame), numbers, categories, tools)
+
+
+def columns_from_matrix(matrix: Floats, schema: Schema) -> Columns:
+    """Wrap a float matrix whose columns are the schema's numeric features, in order."""
+    numbers = {name: np.ascontiguousarray(matrix[:, j]) for j, name in enumerate(schema.names)}
+    return Columns(len(matrix), numbers, {}, {})
+
+
+def infer_schema(frame: pd.DataFrame, skip: Sequence[str] = ()) -> Schema:
+    """Guess the kind of each column from its values.
+
+    Numbers become numeric, true/false boolean, lists technologies, everything else a category.
+
+    Raises
+    ------
+    ValueError
+        If a column holds dates or complex numbers.
+    """
+    features = []
+    for name in frame.columns:
+        if name in skip:
+            continue
+        features.append(Feature(str(name), _infer_kind(frame[name])))  # type: ignore[arg-type]
+    return Schema(tuple(features))
+
+
+def _infer_kind(column: pd.Series) -> str:
+    dtype = column.dtype
+    if pd.api.types.is_bool_dtype(dtype):
+        return "boolean"
+    if pd.api.types.is_complex_dtype(dtype):
+        raise ValueError(f"Complex data not supported: column {column.name!r} is {dtype}; give real numbers")
+    if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        raise ValueError(
+            f"expected numbers, text or lists in column {column.name!r}, found {dtype}: "
+            "convert dates to ages at a stated day"
+        )
+    if pd.api.types.is_numeric_dtype(dtype):
+        return "numeric"
+    if isinstance(dtype, pd.ArrowDtype) and (
+        pa.types.is_list(dtype.pyarrow_dtype) or pa.types.is_large_list(dtype.pyarrow_dtype)
+    ):
+        return "technologies"
+    if dtype == object:
+        known = column.dropna()
+        if len(known) and isinstance(known.iloc[0], (list, tuple, np.ndarray)):
+            return "technologies"
+        inferred = pd.api.types.infer_dtype(known)
+        if inferred == "boolean":
+            return "boolean"
+        if inferred in {"integer", "floating", "mixed-integer-float", "decimal"}:
+            return "numeric"
+    return "category"
+
+
+def _read_numbers(column: pd.Series, feature: Feature) -> Floats:
+    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        known = column.notna().to_numpy()
+        values = np.full(len(column), np.nan)
+        read = pd.to_numeric(column[known].astype(object), errors="coerce").to_numpy(
+            dtype=np.float64, na_value=np.nan
+        )
+        bad = np.isnan(read)
+        if bad.any():
+            examples = [str(value) for value in column[known][bad].iloc[:5]]
+            raise InputMismatchError(
+                f"expected {feature.kind} values in {feature.name!r}, found {int(bad.sum())} others "
+                f"such as {examples}: convert the column or leave it empty where unknown",
+                column=feature.name,
+                n_bad=int(bad.sum()),
+            )
+        values[known] = read
+    if np.isinf(values).any():
+        values = np.where(np.isinf(values), np.nan, values)
+    return np.ascontiguousarray(values)
+
+
+def _read_categories(column: pd.Series) -> Categories:
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        codes, found = column.cat.codes.to_numpy().astype(np.int64), list(dtype.categories)
+    else:
+        if dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in {"string", "empty"}:
+            # 1, 1.0 and True are equal to a hash table but not as text
+            column = column.map(level_text, na_action="ignore")
+        raw, uniques = pd.factorize(column)
+        codes, found = raw.astype(np.int64), list(uniques)
+    texts = [level_text(value) for value in found]
+    levels = sorted(set(texts))
+    place = {level: code for code, level in enumerate(levels)}
+    lookup = np.array([place[text] for text in texts] + [-1], dtype=np.int64)
+    return Categories(lookup[codes], tuple(levels))
+
+
+def _read_tools(column: pd.Series) -> Tools:
+    lists = _as_lists(column)
+    known = lists.is_valid().to_numpy(zero_copy_only=False).astype(bool)
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    encoded = lists.flatten().dictionary_encode()
+    spellings = [fold_tool(text) for text in encoded.dictionary.to_pylist()]
+    names = sorted({name for name in spellings if name})
+    place = {name: code for code, name in enumerate(names)}
+    lookup = np.array([place.get(name, -1) for name in spellings] + [-1], dtype=np.int64)
+    codes = lookup[pc.fill_null(encoded.indices, len(spellings)).to_numpy(zero_copy_only=False)]
+    rows = np.repeat(np.arange(len(column), dtype=np.int64), lengths)
+    named = codes >= 0
+    starts = np.zeros(len(column) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(rows[named], minlength=len(column)), out=starts[1:])
+    uses = sparse.csr_matrix(
+        (np.ones(int(named.sum()), dtype=np.int32), codes[named], starts), shape=(len(column), len(names))
+    )
+    uses.sum_duplicates()
+    uses.data[:] = 1
+    return Tools(uses, tuple(names), known)
+
+
+def _as_lists(column: pd.Series) -> Any:
+    try:
+        lists = pa.array(column, from_pandas=True)
+        if isinstance(lists, pa.ChunkedArray):
+            lists = lists.combine_chunks()
+        if pa.types.is_null(lists.type):
+            lists = pa.nulls(len(column), pa.large_list(pa.string()))
+        if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
+            raise pa.ArrowInvalid(f"values are {lists.type}")
+        return lists.cast(pa.large_list(pa.string()))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as problem:
+        raise InputMismatchError(
+            f"expected lists of tool names in {column.name!r}, found something else ({problem}): "
+            "give a list per account, an empty list for none and nothing for an unknown stack",
+            column=column.name,
+        ) from problem

@@ -1,0 +1,349 @@
+"""Own numeric encoding: every encoded column belongs to one source feature, so contributions sum back.
+
+Numbers stay numbers. A category becomes a flag per frequent level, and one shrunken target statistic when it has
+many levels. A technologies column becomes a flag per frequent tool, the number of rare tools and the number of tools.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from icp_ml.data.schema import Schema
+from icp_ml.model.columns import Categories, Columns, Floats, Ints, Tools, read_columns
+from icp_ml.model.folds import group_folds, possible_folds
+
+MIN_ROWS = 10
+MIN_SHARE = 0.01
+MAX_LEVELS = 16
+RATE_ABOVE = 8
+MAX_TOOLS = 300
+PRIOR_ACCOUNTS = 20.0
+RATE_FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One encoded column.
+
+    Parameters
+    ----------
+    feature
+        Name of the source feature.
+    role
+        ``value``, ``level``, ``other``, ``missing``, ``rate`` (target statistic, log-odds), ``tool``,
+        ``rare`` (number of tools without a flag), ``count`` (number of tools) or ``empty``.
+    value
+        The level or tool; empty for the other roles.
+    """
+
+    feature: str
+    role: str
+    value: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the encoded column."""
+        if self.role == "value":
+            return self.feature
+        if self.role == "level":
+            return f"{self.feature}={self.value}"
+        if self.role == "tool":
+            return f"{self.feature}:{self.value}"
+        return f"{self.feature} ({self.role})"
+
+
+@dataclass(frozen=True, slots=True)
+class _CategoryPlan:
+    levels: tuple[str, ...]
+    other: bool
+    missing: bool
+    rates: dict[str, float] | None
+    missing_rate: float
+    base: float
+    known: tuple[str, ...]
+
+    def parts(self, feature: str) -> list[Part]:
+        parts = [Part(feature, "level", level) for level in self.levels]
+        parts += [Part(feature, "other")] if self.other else []
+        parts += [Part(feature, "missing")] if self.missing else []
+        parts += [Part(feature, "rate")] if self.rates is not None else []
+        return parts
+
+    def encode(self, column: Categories, into: Floats) -> None:
+        place = {level: j for j, level in enumerate(self.levels)}
+        n_levels = len(self.levels)
+        # column of each code: a level's own, or the one after them for all others; -2 = missing
+        lookup = np.array([place.get(level, n_levels) for level in column.levels] + [-2], dtype=np.int64)
+        target = lookup[column.codes]
+        width = n_levels + int(self.other)
+        flagged = np.flatnonzero((target >= 0) & (target < width))
+        into[flagged, target[flagged]] = 1.0
+        if self.missing:
+            into[:, width] = target == -2
+        if self.rates is not None:
+            rates = [self.rates.get(level, self.base) for level in column.levels]
+            into[:, -1] = np.array([*rates, self.missing_rate])[column.codes]
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolPlan:
+    tools: tuple[str, ...]
+    missing: bool
+    known: tuple[str, ...]
+
+    def parts(self, feature: str) -> list[Part]:
+        parts = [Part(feature, "tool", tool) for tool in self.tools]
+        parts += [Part(feature, "rare"), Part(feature, "count")]
+        return parts + ([Part(feature, "missing")] if self.missing else [])
+
+    def encode(self, column: Tools, into: Floats) -> None:
+        n_tools = len(self.tools)
+        place = {name: code for code, name in enumerate(column.names)}
+        here = [(j, place[tool]) for j, tool in enumerate(self.tools) if tool in place]
+        if here:
+            into[:, [j for j, _ in here]] = column.uses[:, [code for _, code in here]].toarray()
+        count = np.diff(column.uses.indptr).astype(np.float64)
+        into[:, n_tools] = count - into[:, :n_tools].sum(axis=1)
+        into[:, n_tools + 1] = count
+        into[~column.known, : n_tools + 2] = np.nan
+        if self.missing:
+            into[:, n_tools + 2] = ~column.known
+
+
+class Encoder:
+    """Turn a features frame into a float64 matrix, each row on its own.
+
+    Attributes
+    ----------
+    schema
+        The source features.
+    parts
+        One :class:`Part` per encoded column: which feature, which role, which level or tool.
+    columns
+        Names of the encoded columns.
+    source_of
+        For each encoded column the position of its source in ``schema.features``.
+
+    Examples
+    --------
+    >>> from icp_ml.data.schema import Feature
+    >>> frame = pd.DataFrame({"size": [1.0, 2, 3, 4] * 5, "plan": ["a", "b"] * 10})
+    >>> schema = Schema((Feature("size", "numeric"), Feature("plan", "category")))
+    >>> encoder = Encoder.fit(frame, schema, y=np.array([0.0, 1] * 10), groups=np.arange(20))
+    >>> encoder.columns
+    ['size', 'plan=a', 'plan=b']
+    >>> encoder.transform(frame.head(1)).tolist()
+    [[1.0, 1.0, 0.0]]
+    """
+
+    def __init__(self, schema: Schema, plans: dict[str, _CategoryPlan | _ToolPlan]) -> None:
+        self.schema = schema
+        self._plans = plans
+        parts: list[Part] = []
+        self._slices: dict[str, slice] = {}
+        for feature in schema.features:
+            own = plans[feature.name].parts(feature.name) if feature.name in plans else None
+            own = [Part(feature.name, "value")] if own is None else own
+            self._slices[feature.name] = slice(len(parts), len(parts) + len(own))
+            parts += own
+        # A model needs a column to look at, even if no level is frequent enough to be one.
+        self.parts: tuple[Part, ...] = tuple(parts) or (Part(schema.names[0], "empty"),)
+        self.columns: list[str] = [part.name for part in self.parts]
+        position = {name: j for j, name in enumerate(schema.names)}
+        self.source_of: Ints = np.array([position[part.feature] for part in self.parts], dtype=np.int64)
+
+    @classmethod
+    def fit(
+        cls,
+        frame: pd.DataFrame | Columns,
+        schema: Schema,
+        y: npt.ArrayLike,
+        groups: npt.ArrayLike | None = None,
+        seed: int = 0,
+    ) -> Encoder:
+        """Learn levels, tools and target statistics.
+
+        Parameters
+        ----------
+        frame
+            The training rows (or the columns already read from them).
+        schema
+            The source features.
+        y
+            Outcome per row, 0 or 1.
+        groups
+            Account per row; decides how much a level's rows weigh against the prior.
+        seed
+            Kept for :meth:`fit_transform`, where folds are drawn.
+        """
+        return cls.fit_transform(frame, schema, y, groups, seed)[0]
+
+    @classmethod
+    def fit_transform(
+        cls,
+        frame: pd.DataFrame | Columns,
+        schema: Schema,
+        y: npt.ArrayLike,
+        groups: npt.ArrayLike | None = None,
+        seed: int = 0,
+    ) -> tuple[Encoder, Floats]:
+        """Fit, and return the training matrix with out-of-fold target statistics.
+
+        The statistic of a training row never sees the outcome of its own account, so that a model fitted on the
+        matrix meets the same kind of number that :meth:`transform` gives a new account.
+        """
+        columns = read_columns(frame, schema) if isinstance(frame, pd.DataFrame) else frame
+        outcome = np.asarray(y, dtype=np.float64)
+        codes = np.arange(len(outcome)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        rows_per_group = len(codes) / (int(codes.max()) + 1)
+        prior = PRIOR_ACCOUNTS * rows_per_group
+        plans: dict[str, _CategoryPlan | _ToolPlan] = {}
+        for feature in schema.features:
+            if feature.kind == "category":
+                plans[feature.name] = _plan_categories(columns.categories[feature.name], outcome, prior)
+            elif feature.kind == "technologies":
+                plans[feature.name] = _plan_tools(columns.tools[feature.name])
+        encoder = cls(schema, plans)
+        matrix = encoder.transform(columns)
+        encoder._replace_rates(matrix, columns, outcome, codes, prior, seed)
+        return encoder, matrix
+
+    def transform(self, frame: pd.DataFrame | Columns) -> Floats:
+        """Encode rows; float64 of shape (rows, encoded columns), NaN = unknown.
+
+        Raises
+        ------
+        InputMismatchError
+            If a source column is missing or of the wrong kind.
+        """
+        columns = read_columns(frame, self.schema) if isinstance(frame, pd.DataFrame) else frame
+        matrix = np.zeros((columns.n_rows, len(self.parts)))
+        for feature in self.schema.features:
+            into = matrix[:, self._slices[feature.name]]
+            plan = self._plans.get(feature.name)
+            if isinstance(plan, _CategoryPlan):
+                if into.shape[1]:
+                    plan.encode(columns.categories[feature.name], into)
+            elif isinstance(plan, _ToolPlan):
+                plan.encode(columns.tools[feature.name], into)
+            else:
+                into[:, 0] = columns.numbers[feature.name]
+        return matrix
+
+    def unseen(self, frame: pd.DataFrame | Columns) -> dict[str, dict[str, Any]]:
+        """Count what training never saw.
+
+        Returns
+        -------
+        dict
+            Per feature with unseen levels or tools: ``n_rows`` that hold one, ``n_values``, ``examples`` (≤ 5).
+        """
+        columns = read_columns(frame, self.schema) if isinstance(frame, pd.DataFrame) else frame
+        report: dict[str, dict[str, Any]] = {}
+        for name, plan in self._plans.items():
+            known = set(plan.known)
+            if isinstance(plan, _CategoryPlan):
+                column = columns.categories[name]
+                used = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels)) > 0
+                new = [j for j, level in enumerate(column.levels) if used[j] and level not in known]
+                names, n_rows = column.levels, int(np.isin(column.codes, new).sum())
+            else:
+                tools = columns.tools[name]
+                used = np.bincount(tools.uses.indices, minlength=len(tools.names)) > 0
+                new = [j for j, tool in enumerate(tools.names) if used[j] and tool not in known]
+                names, n_rows = tools.names, int((np.diff(tools.uses[:, new].tocsr().indptr) > 0).sum())
+            if new:
+                examples = [names[j] for j in new[:5]]
+                report[name] = {"n_rows": n_rows, "n_values": len(new), "examples": examples}
+        return report
+
+    def to_state(self) -> dict[str, Any]:
+        """Return a JSON-able dict."""
+        plans = {
+            name: {"kind": "category" if isinstance(plan, _CategoryPlan) else "tools", **asdict(plan)}
+            for name, plan in self._plans.items()
+        }
+        return {"schema": self.schema.to_dict(), "plans": plans}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Encoder:
+        """Rebuild what :meth:`to_state` wrote."""
+        plans: dict[str, _CategoryPlan | _ToolPlan] = {}
+        for name, stored in state["plans"].items():
+            fields = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in stored.items()
+                if key != "kind"
+            }
+            plans[name] = _CategoryPlan(**fields) if stored["kind"] == "category" else _ToolPlan(**fields)
+        return cls(Schema.from_dict(state["schema"]), plans)
+
+    def _replace_rates(
+        self, matrix: Floats, columns: Columns, y: Floats, codes: Ints, prior: float, seed: int
+    ) -> None:
+        rated = [(j, part.feature) for j, part in enumerate(self.parts) if part.role == "rate"]
+        n_folds = possible_folds(y, codes, RATE_FOLDS)
+        if not rated or n_folds < 2:
+            return
+        fold = group_folds(y, codes, n_folds, seed)
+        for j, name in rated:
+            column = columns.categories[name]
+            for k in range(n_folds):
+                rest, held = fold != k, fold == k
+                rates = _level_rates(column.codes[rest], len(column.levels), y[rest], float(y.mean()), prior)
+                matrix[held, j] = rates[column.codes[held]]
+
+
+def _enough(n_rows: int) -> float:
+    return max(MIN_ROWS, MIN_SHARE * n_rows)
+
+
+def _level_rates(codes: Ints, n_levels: int, y: Floats, base: float, prior: float) -> Floats:
+    """Log-odds per level, pulled to the base rate; the last entry belongs to missing values (code -1)."""
+    shifted = np.where(codes < 0, n_levels, codes)
+    n = np.bincount(shifted, minlength=n_levels + 1)
+    events = np.bincount(shifted, weights=y, minlength=n_levels + 1)
+    rate = (events + prior * base) / (n + prior)
+    rate = np.clip(rate, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(rate) - np.log1p(-rate), dtype=np.float64)
+
+
+def _plan_categories(column: Categories, y: Floats, prior: float) -> _CategoryPlan:
+    n_rows, n_levels = len(column.codes), len(column.levels)
+    counts = np.bincount(column.codes[column.codes >= 0], minlength=n_levels)
+    present = [j for j in range(n_levels) if counts[j] > 0]
+    order = sorted(present, key=lambda j: (-counts[j], column.levels[j]))
+    enough = _enough(n_rows)
+    frequent = [j for j in order if counts[j] >= enough][:MAX_LEVELS]
+    n_missing = int((column.codes < 0).sum())
+    n_other = n_rows - n_missing - int(counts[frequent].sum())
+    base = float(y.mean())
+    rates = _level_rates(column.codes, n_levels, y, base, prior)
+    neutral = float(_level_rates(np.empty(0, dtype=np.int64), 0, np.empty(0), base, prior)[0])
+    many = len(present) > RATE_ABOVE
+    return _CategoryPlan(
+        levels=tuple(column.levels[j] for j in frequent),
+        other=bool(frequent) and n_other >= enough,
+        missing=n_missing >= max(1.0, MIN_SHARE * n_rows),
+        rates={column.levels[j]: float(rates[j]) for j in present} if many else None,
+        missing_rate=float(rates[-1]),
+        base=neutral,
+        known=tuple(column.levels[j] for j in present),
+    )
+
+
+def _plan_tools(column: Tools) -> _ToolPlan:
+    n_rows = len(column.known)
+    counts = np.bincount(column.uses.indices, minlength=len(column.names))
+    order = sorted(np.flatnonzero(counts >= _enough(n_rows)), key=lambda j: (-counts[j], column.names[j]))
+    n_missing = int((~column.known).sum())
+    return _ToolPlan(
+        tools=tuple(column.names[j] for j in order[:MAX_TOOLS]),
+        missing=n_missing >= max(1.0, MIN_SHARE * n_rows),
+        known=tuple(name for j, name in enumerate(column.names) if counts[j] > 0),
+    )

@@ -1,0 +1,134 @@
+"""Fitted members, their weights and their calibration: from an encoded matrix to log-odds and contributions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from icp_ml.errors import BundleError
+from icp_ml.model.calibration import Calibration
+from icp_ml.model.candidates import Member, member_from_state
+from icp_ml.model.columns import Floats
+from icp_ml.model.encoding import Encoder
+
+Z90 = 1.6448536269514722
+BASELINE = "logistic"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What a fitted classifier needs in order to score.
+
+    Parameters
+    ----------
+    encoder
+        From frame to matrix.
+    members
+        Candidate name → fitted member; those with weight, and the logistic baseline.
+    weights
+        Candidate name → convex weight on log-odds.
+    calibration
+        From combined to calibrated log-odds.
+    baseline
+        Calibration of the logistic alone; None if it was no candidate.
+    bag_variance
+        Factor from the variance over bags to the variance of their mean over samples of accounts.
+    """
+
+    encoder: Encoder
+    members: dict[str, Member]
+    weights: dict[str, float]
+    calibration: Calibration
+    baseline: Calibration | None
+    bag_variance: float
+
+    @property
+    def base_value(self) -> float:
+        """Calibrated log-odds before any contribution."""
+        combined = sum(weight * self.members[name].base for name, weight in self.weights.items())
+        return float(self.calibration.slope * combined + self.calibration.intercept)
+
+    def log_odds(self, matrix: Floats) -> Floats:
+        """Return calibrated log-odds per row of an encoded matrix."""
+        return self.calibration.apply(self._combined(matrix))
+
+    def contributions(self, matrix: Floats) -> Floats:
+        """Return contributions per encoded column; with :attr:`base_value` they add up to :meth:`log_odds`."""
+        total = np.zeros(matrix.shape)
+        for name, weight in self.weights.items():
+            total += weight * self.members[name].contributions(matrix)
+        return self.calibration.slope * total
+
+    def interval(self, matrix: Floats) -> tuple[Floats, Floats]:
+        """Return the ends of a 90 % interval of the probability: bag spread and calibration uncertainty."""
+        bags = sum(weight * self.members[name].raw_bags(matrix) for name, weight in self.weights.items())
+        spread = np.asarray(bags)
+        combined = self._combined(matrix)
+        variance = self.calibration.variance(combined)
+        if len(spread) > 1:
+            variance = variance + self.calibration.slope**2 * self.bag_variance * spread.var(axis=0, ddof=1)
+        centre, half = self.calibration.apply(combined), Z90 * np.sqrt(variance)
+        return expit(centre - half), expit(centre + half)
+
+    def baseline_log_odds(self, matrix: Floats) -> Floats | None:
+        """Return calibrated log-odds of the logistic alone, None if there is none."""
+        if self.baseline is None:
+            return None
+        return self.baseline.apply(self.members[BASELINE].raw(matrix))
+
+    def _combined(self, matrix: Floats) -> Floats:
+        total = np.zeros(len(matrix))
+        for name, weight in self.weights.items():
+            total += weight * self.members[name].raw(matrix)
+        return total
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return a JSON-able dict and LightGBM texts by name."""
+        texts: dict[str, str] = {}
+        members: dict[str, Any] = {}
+        for name, member in self.members.items():
+            state, own = member.to_state()
+            keys = [f"{name}_{bag}" for bag in range(len(own))]
+            texts.update(zip(keys, own, strict=True))
+            members[name] = {**state, "texts": keys}
+        state = {
+            "encoder": self.encoder.to_state(),
+            "members": members,
+            "weights": self.weights,
+            "calibration": self.calibration.to_dict(),
+            "baseline": None if self.baseline is None else self.baseline.to_dict(),
+            "bag_variance": self.bag_variance,
+        }
+        return state, texts
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], texts: dict[str, str]) -> Ensemble:
+        """Rebuild what :meth:`to_state` gave.
+
+        Raises
+        ------
+        BundleError
+            If a model text is missing or unreadable.
+        """
+        needed = [key for member in state["members"].values() for key in member["texts"]]
+        missing = [key for key in needed if key not in texts]
+        if missing:
+            raise BundleError(
+                f"expected {len(needed)} model texts, {len(missing)} are missing: {missing[:5]}; save the model again",
+                missing=missing,
+            )
+        baseline = state["baseline"]
+        return cls(
+            encoder=Encoder.from_state(state["encoder"]),
+            members={
+                name: member_from_state(member, [texts[key] for key in member["texts"]])
+                for name, member in state["members"].items()
+            },
+            weights={name: float(weight) for name, weight in state["weights"].items()},
+            calibration=Calibration.from_dict(state["calibration"]),
+            baseline=None if baseline is None else Calibration.from_dict(baseline),
+            bag_variance=float(state["bag_variance"]),
+        )

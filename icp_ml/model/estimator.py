@@ -1,0 +1,105 @@
+"""The one door to LightGBM: fit, predict, contributions; always one thread, always from text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from icp_ml.errors import BundleError
+from icp_ml.model.columns import Floats
+
+FIXED_PARAMS: dict[str, Any] = {
+    "objective": "binary",
+    "num_threads": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "zero_as_missing": False,
+    "use_missing": True,
+    "feature_pre_filter": False,
+    "verbosity": -1,
+}
+
+
+def fit_booster(X: Floats, y: Floats, params: dict[str, Any], seed: int, n_rounds: int) -> Any:
+    """Train a booster and return it as read back from its own text.
+
+    What is scored right after a fit is thereby the very model that a saved bundle holds, to the last bit.
+
+    Parameters
+    ----------
+    X
+        Dense float64 matrix, NaN = unknown; zeros are values.
+    y
+        Outcome per row, 0 or 1.
+    params
+        LightGBM parameters besides :data:`FIXED_PARAMS`, which win.
+    seed
+        Seed of row and column sampling.
+    n_rounds
+        Number of trees.
+    """
+    import lightgbm
+
+    full = {**params, **FIXED_PARAMS, "seed": seed}
+    dataset = lightgbm.Dataset(X, label=y, params=full)
+    booster = lightgbm.train(full, dataset, num_boost_round=n_rounds)
+    return booster_from_text(booster_to_text(booster))
+
+
+def booster_to_text(booster: Any) -> str:
+    """Return the model text of a booster."""
+    return str(booster.model_to_string())
+
+
+def booster_from_text(text: str) -> Any:
+    """Read a booster from its model text.
+
+    Raises
+    ------
+    BundleError
+        If LightGBM can't read the text.
+    """
+    import lightgbm
+
+    try:
+        return lightgbm.Booster(model_str=text)
+    except lightgbm.basic.LightGBMError as problem:
+        raise BundleError(
+            f"expected the text of a LightGBM model, found something it can't read ({problem}): save it again",
+            n_characters=len(text),
+        ) from problem
+
+
+def predict_raw(booster: Any, X: Floats) -> Floats:
+    """Return uncalibrated log-odds per row."""
+    return np.asarray(booster.predict(X, raw_score=True, num_threads=1), dtype=np.float64)
+
+
+def predict_path(booster: Any, X: Floats, rounds: tuple[int, ...]) -> Floats:
+    """Return uncalibrated log-odds after each number of rounds, shape (rounds, rows); rounds ascend."""
+    path = np.zeros((len(rounds), len(X)))
+    done, total = 0, np.zeros(len(X))
+    for place, stop in enumerate(rounds):
+        total = total + booster.predict(
+            X, raw_score=True, start_iteration=done, num_iteration=stop - done, num_threads=1
+        )
+        path[place], done = total, stop
+    return path
+
+
+def predict_contributions(booster: Any, X: Floats) -> Floats:
+    """Return exact contributions per encoded column, shape (rows, columns)."""
+    values = np.asarray(booster.predict(X, pred_contrib=True, num_threads=1), dtype=np.float64)
+    return values[:, :-1]
+
+
+def expected_value(booster: Any) -> float:
+    """Return the log-odds to which contributions are added."""
+    row = np.zeros((1, booster.num_feature()))
+    return float(booster.predict(row, pred_contrib=True, num_threads=1)[0, -1])
+
+
+def dump_trees(booster: Any) -> list[dict[str, Any]]:
+    """Return the trees of a booster as nested dicts."""
+    return [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]

@@ -1,0 +1,192 @@
+"""Ridge logistic regression on normal scores, with contributions: the plain member of the candidate set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import expit, ndtri
+
+from icp_ml.model.columns import Floats
+
+N_KNOTS = 41
+MAX_SCORE = 2.0
+MISSING_SHARE = 0.01
+PENALTIES = (1024.0, 256.0, 64.0, 16.0, 4.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearModel:
+    """Log-odds = intercept + Σ coefficient × (transformed value - its mean).
+
+    Parameters
+    ----------
+    knots
+        Per encoded column the (value, normal score) pairs of its transform, or None where values stay as they are.
+    centre
+        Mean of each transformed column; an unknown value counts as the mean.
+    coefficients
+        One per encoded column.
+    flagged
+        Positions of the encoded columns that also have a missing flag.
+    flag_centre, flag_coefficients
+        Mean and coefficient of each missing flag.
+    intercept
+        Log-odds of a row that is average in everything.
+    """
+
+    knots: tuple[tuple[Floats, Floats] | None, ...]
+    centre: Floats
+    coefficients: Floats
+    flagged: tuple[int, ...]
+    flag_centre: Floats
+    flag_coefficients: Floats
+    intercept: float
+
+    def contributions(self, X: Floats) -> Floats:
+        """Return contributions per encoded column, shape (rows, columns)."""
+        result = np.zeros(X.shape)
+        for j in range(X.shape[1]):
+            if self.coefficients[j] != 0.0:
+                result[:, j] = self.coefficients[j] * _centred(X[:, j], self.knots[j], self.centre[j])
+        for place, j in enumerate(self.flagged):
+            flag = np.isnan(X[:, j]) - self.flag_centre[place]
+            result[:, j] += self.flag_coefficients[place] * flag
+        return result
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds; summed column by column, so that a row's value can't depend on its batch."""
+        parts = self.contributions(X)
+        total = np.full(len(X), self.intercept)
+        for j in range(X.shape[1]):
+            total += parts[:, j]
+        return total
+
+    def to_state(self) -> dict[str, Any]:
+        """Return a JSON-able dict."""
+        return {
+            "knots": [pair if pair is None else [pair[0].tolist(), pair[1].tolist()] for pair in self.knots],
+            "centre": self.centre.tolist(),
+            "coefficients": self.coefficients.tolist(),
+            "flagged": list(self.flagged),
+            "flag_centre": self.flag_centre.tolist(),
+            "flag_coefficients": self.flag_coefficients.tolist(),
+            "intercept": self.intercept,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> LinearModel:
+        """Rebuild what :meth:`to_state` wrote."""
+        return cls(
+            knots=tuple(
+                None if pair is None else (np.array(pair[0], float), np.array(pair[1], float))
+                for pair in state["knots"]
+            ),
+            centre=np.array(state["centre"], float),
+            coefficients=np.array(state["coefficients"], float),
+            flagged=tuple(state["flagged"]),
+            flag_centre=np.array(state["flag_centre"], float),
+            flag_coefficients=np.array(state["flag_coefficients"], float),
+            intercept=float(state["intercept"]),
+        )
+
+
+def fit_linear_path(
+    X: Floats, y: Floats, scored: npt.NDArray[np.bool_], penalties: tuple[float, ...]
+) -> list[LinearModel]:
+    """Fit one model per ridge penalty, strongest first, each started from the one before.
+
+    Parameters
+    ----------
+    X
+        Encoded matrix, NaN = unknown.
+    y
+        Outcome per row, 0 or 1.
+    scored
+        True for encoded columns whose values become normal scores (numbers and counts); flags and target
+        statistics stay on their own scale.
+    penalties
+        Ridge penalties on coefficients, descending; the prior variance of a coefficient is 1 / penalty.
+    """
+    unknown = np.isnan(X)
+    share = unknown.mean(axis=0)
+    flagged = tuple(int(j) for j in np.flatnonzero(scored & (share >= MISSING_SHARE) & (share < 1)))
+    knots = tuple(_knots(X[:, j]) if scored[j] else None for j in range(X.shape[1]))
+    Z = np.empty((len(X), X.shape[1] + len(flagged)))
+    centre = np.zeros(X.shape[1])
+    for j in range(X.shape[1]):
+        values = _transformed(X[:, j], knots[j])
+        known = ~unknown[:, j]
+        centre[j] = values[known].mean() if known.any() else 0.0
+        Z[:, j] = np.where(known, values - centre[j], 0.0)
+    flag_centre = share[list(flagged)]
+    for place, j in enumerate(flagged):
+        Z[:, X.shape[1] + place] = unknown[:, j] - flag_centre[place]
+    n_columns = X.shape[1]
+    return [
+        LinearModel(knots, centre, beta[:n_columns], flagged, flag_centre, beta[n_columns:-1], float(beta[-1]))
+        for beta in _newton_path(Z, y, penalties)
+    ]
+
+
+def _newton_path(Z: Floats, y: Floats, penalties: tuple[float, ...]) -> list[Floats]:
+    """Ridge-penalised maximum likelihood by damped Newton steps; the last entry is the unpenalised intercept."""
+    design = np.column_stack([Z, np.ones(len(Z))])
+    rate = np.clip(y.mean(), 1e-6, 1 - 1e-6)
+    beta = np.zeros(design.shape[1])
+    beta[-1] = np.log(rate / (1 - rate))
+    path = []
+    for penalty in penalties:
+        ridge = np.full(len(beta), penalty)
+        ridge[-1] = 1e-8
+        objective = _objective(design, y, beta, ridge)
+        for _ in range(30):
+            probability = expit(design @ beta)
+            gradient = design.T @ (probability - y) + ridge * beta
+            weight = np.maximum(probability * (1 - probability), 1e-9)
+            hessian = design.T @ (design * weight[:, None])
+            hessian[np.diag_indices_from(hessian)] += ridge
+            step = cho_solve(cho_factor(hessian, check_finite=False), gradient, check_finite=False)
+            size = 1.0
+            while True:
+                proposal = beta - size * step
+                value = _objective(design, y, proposal, ridge)
+                if value <= objective or size < 1e-4:
+                    break
+                size /= 2
+            gain, beta, objective = objective - value, proposal, value
+            if gain <= 1e-8 * max(1.0, abs(objective)):
+                break
+        path.append(beta.copy())
+    return path
+
+
+def _objective(design: Floats, y: Floats, beta: Floats, ridge: Floats) -> float:
+    log_odds = design @ beta
+    return float((np.logaddexp(0.0, log_odds) - y * log_odds).sum() + 0.5 * (ridge * beta**2).sum())
+
+
+def _knots(values: Floats) -> tuple[Floats, Floats] | None:
+    """Quantiles and their normal scores, half scale so that numbers and flags carry like penalties."""
+    known = values[~np.isnan(values)]
+    if len(known) == 0:
+        return None
+    levels = (np.arange(N_KNOTS) + 0.5) / N_KNOTS
+    quantiles = np.quantile(known, levels)
+    scores = np.clip(ndtri(levels), -MAX_SCORE, MAX_SCORE) / 2
+    unique, start = np.unique(quantiles, return_index=True)
+    stop = np.append(start[1:], N_KNOTS)
+    mean_scores = np.array([scores[a:b].mean() for a, b in zip(start, stop, strict=True)])
+    return unique, mean_scores
+
+
+def _transformed(values: Floats, knots: tuple[Floats, Floats] | None) -> Floats:
+    return values if knots is None else np.interp(values, knots[0], knots[1])
+
+
+def _centred(values: Floats, knots: tuple[Floats, Floats] | None, centre: float) -> Floats:
+    shifted = _transformed(values, knots) - centre
+    return np.where(np.isnan(values), 0.0, shifted)

@@ -1,0 +1,142 @@
+"""Metrics of a score under many weightings at once: one sort, then sums; rows of weights are resamples."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit
+
+from icp_ml.model.calibration import log_loss_rows
+from icp_ml.model.columns import Floats
+
+METRICS = (
+    "auc",
+    "log_loss",
+    "brier",
+    "calibration_intercept",
+    "calibration_slope",
+    "top_decile_lift",
+    *(f"lift_decile_{k}" for k in range(1, 11)),
+)
+
+
+def score_metrics(y: Floats, log_odds: Floats, weights: Floats) -> dict[str, Floats]:
+    """Return every metric of :data:`METRICS` per row of weights.
+
+    Parameters
+    ----------
+    y
+        Outcome per row, 0 or 1.
+    log_odds
+        Predicted log-odds per row.
+    weights
+        Shape (resamples, rows).
+
+    Returns
+    -------
+    dict
+        Name → array of shape (resamples,); NaN where a resample has one outcome only.
+
+    Examples
+    --------
+    >>> y, f = np.array([0.0, 0, 1, 1]), np.array([-2.0, 0.5, 0.0, 2.0])
+    >>> float(score_metrics(y, f, np.ones((1, 4)))["auc"][0])
+    0.75
+    """
+    total = weights.sum(axis=1)
+    probability = expit(log_odds)
+    intercept, slope = _calibration(y, log_odds, weights)
+    lifts = _lifts(y, log_odds, weights)
+    return {
+        "auc": _auc(y, log_odds, weights),
+        "log_loss": weights @ log_loss_rows(y, log_odds) / total,
+        "brier": weights @ (probability - y) ** 2 / total,
+        "calibration_intercept": intercept,
+        "calibration_slope": slope,
+        "top_decile_lift": lifts[:, 0],
+        **{f"lift_decile_{k + 1}": lifts[:, k] for k in range(10)},
+    }
+
+
+def decile_parts(y: Floats, log_odds: Floats, weights: Floats) -> dict[str, Floats]:
+    """Return mean prediction and observed rate per tenth of rows, best scores first."""
+    total = weights.sum(axis=1, keepdims=True)
+    predicted = _decile_sums(expit(log_odds), log_odds, weights) / (total / 10)
+    observed = _decile_sums(y, log_odds, weights) / (total / 10)
+    return {
+        **{f"predicted_{k + 1}": predicted[:, k] for k in range(10)},
+        **{f"observed_{k + 1}": observed[:, k] for k in range(10)},
+    }
+
+
+def _tied_sums(values: Floats, score: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Weighted sums of values, and of weights, per distinct score, best first."""
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    sorted_weights = weights[:, order]
+    sums = np.add.reduceat(sorted_weights * values[order], starts, axis=1)
+    return sums, np.add.reduceat(sorted_weights, starts, axis=1)
+
+
+def _auc(y: Floats, score: Floats, weights: Floats) -> Floats:
+    good, every = _tied_sums(y, score, weights)
+    bad = every - good
+    n_good, n_bad = good.sum(axis=1), bad.sum(axis=1)
+    below = n_bad[:, None] - np.cumsum(bad, axis=1)
+    pairs = n_good * n_bad
+    wins = (good * (below + 0.5 * bad)).sum(axis=1)
+    return np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def _decile_sums(values: Floats, score: Floats, weights: Floats) -> Floats:
+    """Sum of values per tenth of the weight, best scores first; equal scores share their sum evenly."""
+    sums, sizes = _tied_sums(values, score, weights)
+    reached, below = np.cumsum(sizes, axis=1), np.cumsum(sums, axis=1)
+    result = np.empty((len(weights), 10))
+    for b in range(len(weights)):
+        edges = np.linspace(0.0, reached[b, -1], 11)
+        at_edges = np.interp(edges, np.append(0.0, reached[b]), np.append(0.0, below[b]))
+        result[b] = np.diff(at_edges)
+    return result
+
+
+def _lifts(y: Floats, score: Floats, weights: Floats) -> Floats:
+    n_good = (weights @ y)[:, None]
+    tenth = n_good / 10
+    lifts = _decile_sums(y, score, weights)
+    return np.divide(lifts, tenth, out=np.full(lifts.shape, np.nan), where=tenth > 0)
+
+
+def _calibration(y: Floats, f: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Calibration in the large (slope fixed at 1), and the slope of a two-parameter refit."""
+    n_good, total = weights @ y, weights.sum(axis=1)
+    both = (n_good > 0) & (n_good < total)
+    shift = np.zeros(len(weights))
+    for _ in range(30):
+        p = expit(f + shift[:, None])
+        slope = np.maximum((weights * p * (1 - p)).sum(axis=1), 1e-12)
+        step = np.clip((n_good - (weights * p).sum(axis=1)) / slope, -2.0, 2.0)
+        shift = np.where(both, shift + step, shift)
+        if np.abs(step[both]).max(initial=0.0) < 1e-9:
+            break
+    intercept = np.where(both, shift, np.nan)
+    if f.max() - f.min() < 1e-9:
+        return intercept, np.full(len(weights), np.nan)
+    return intercept, np.where(both, _slope(y, f, weights, both), np.nan)
+
+
+def _slope(y: Floats, f: Floats, weights: Floats, both: Floats) -> Floats:
+    centred = f - f.mean()
+    slope, shift = np.ones(len(weights)), np.full(len(weights), f.mean())
+    for _ in range(50):
+        p = expit(slope[:, None] * centred + shift[:, None])
+        residual, curve = weights * (y - p), weights * p * (1 - p)
+        g0, g1 = residual.sum(axis=1), residual @ centred
+        h00, h01, h11 = curve.sum(axis=1), curve @ centred, curve @ centred**2
+        det = np.maximum(h00 * h11 - h01**2, 1e-12)
+        step1 = np.clip((h00 * g1 - h01 * g0) / det, -1.0, 1.0)
+        step0 = np.clip((h11 * g0 - h01 * g1) / det, -2.0, 2.0)
+        slope, shift = slope + step1, shift + step0
+        if np.abs(np.append(step1[both], step0[both])).max(initial=0.0) < 1e-8:
+            break
+    return slope

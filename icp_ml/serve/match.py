@@ -1,0 +1,86 @@
+"""Whether an account fits the profile, in three-valued logic: true, false, unknown."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from icp_ml.insight.predicates import Predicate
+
+if TYPE_CHECKING:
+    from icp_ml.insight.profile import Profile
+
+Floats = npt.NDArray[np.float64]
+
+
+def icp_match(
+    profile: Profile | None, features: pd.DataFrame
+) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.bool_]]:
+    """Decide for each row whether it fits the profile.
+
+    A row that matches a hard-no doesn't fit. Else it fits when a segment or all must-haves match; it doesn't
+    when a must-have, or all segments of a profile without must-haves, fail. What can't be decided for want of
+    fields, or because the profile found neither, is unknown.
+
+    Parameters
+    ----------
+    profile
+        The profile, or None for a model trained without one.
+    features
+        Features frame, shape (n_rows, ...).
+
+    Returns
+    -------
+    match
+        ``fit``, ``not_fit`` or ``unknown`` per row.
+    refused
+        Rows that match a hard-no.
+    """
+    rows = len(features)
+    answer = np.full(rows, "unknown", dtype=object)
+    if profile is None:
+        return answer, np.zeros(rows, dtype=bool)
+    musts = _traits(profile.traits, "must_have")
+    segments = [_all_true(conditions, features) for conditions in _segments(profile.segments)]
+    refused = np.zeros(rows, dtype=bool)
+    for trait in _traits(profile.traits, "hard_no"):
+        refused |= trait.mask(features) == 1.0
+    if musts:
+        all_musts = _all_true(musts, features)
+        answer[all_musts == 1.0] = "fit"
+        answer[all_musts == 0.0] = "not_fit"
+    elif segments:
+        answer[_all_of([1.0 - mask for mask in segments], rows) == 1.0] = "not_fit"
+    for mask in segments:
+        answer[mask == 1.0] = "fit"
+    answer[refused] = "not_fit"
+    return answer, refused
+
+
+def _traits(traits: pd.DataFrame, role: str) -> list[Predicate]:
+    rows = traits.loc[traits["role"] == role, ["feature", "operator", "value"]].drop_duplicates()
+    return [
+        Predicate.from_dict({**row, "value": json.loads(row["value"])}) for row in rows.to_dict("records")
+    ]
+
+
+def _segments(segments: pd.DataFrame) -> list[list[Predicate]]:
+    good = segments.loc[segments["lift"] > 1.0, "conditions"]
+    return [[Predicate.from_dict(part) for part in json.loads(conditions)] for conditions in good]
+
+
+def _all_true(predicates: list[Predicate], features: pd.DataFrame) -> Floats:
+    return _all_of([predicate.mask(features) for predicate in predicates], len(features))
+
+
+def _all_of(masks: list[Floats], rows: int) -> Floats:
+    """Return the three-valued AND: 0 where any is 0, else NaN where any is unknown, else 1."""
+    answer = np.ones(rows)
+    for mask in masks:
+        false = (answer == 0.0) | (mask == 0.0)
+        answer = np.where(false, 0.0, answer * mask)
+    return answer

@@ -1,0 +1,195 @@
+"""Scores for accounts: chances, expected NRR, tier, match, applicability and reasons, row by row.
+
+A row's score depends on that row and the model only. The whole account base goes through the same function
+in batches, so a score in a file equals the score of a frame bit for bit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from icp_ml.data.conform import conform
+from icp_ml.data.kinds import code_base
+from icp_ml.errors import InputWarning
+from icp_ml.insight.reasons import explain_rows
+from icp_ml.serve.match import icp_match
+from icp_ml.serve.reference import applicability, tiers
+
+if TYPE_CHECKING:
+    from icp_ml.serve.training import IcpModel
+
+Floats = npt.NDArray[np.float64]
+
+NUMBERS = ("p_retained", "p_retained_low", "p_retained_high", "p_expanded", "expected_nrr", "icp_fit")
+
+
+@dataclass(frozen=True, slots=True)
+class InputGaps:
+    """What the input lacked or had that training never saw; counted, so that batches can be added up.
+
+    Parameters
+    ----------
+    rows
+        Rows scored.
+    missing
+        Features whose column is absent → rows scored without it.
+    unseen
+        Feature → rows with a level or tool that training never saw.
+    """
+
+    rows: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
+    unseen: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: InputGaps) -> InputGaps:
+        return InputGaps(
+            self.rows + other.rows, _add(self.missing, other.missing), _add(self.unseen, other.unseen)
+        )
+
+    def text(self) -> str:
+        """Return the gaps in words; empty when there are none."""
+        parts = []
+        if self.missing:
+            parts.append(f"columns absent and taken as unknown: {_counted(self.missing)}")
+        if self.unseen:
+            parts.append(f"rows with levels or tools never seen in training: {_counted(self.unseen)}")
+        return f"{self.rows} rows scored; " + "; ".join(parts) if parts else ""
+
+    def warn(self, *, stacklevel: int) -> None:
+        """Issue one :class:`icp_ml.errors.InputWarning` when there are gaps."""
+        if text := self.text():
+            warnings.warn(text, InputWarning, stacklevel=stacklevel + 1)
+
+
+def score_columns(reasons: int) -> list[str]:
+    """Return the columns of a score table, in order."""
+    return [
+        "account_id",
+        "as_of",
+        *NUMBERS,
+        "tier",
+        "icp_match",
+        "applicability",
+        *(f"reason_{i}" for i in range(1, reasons + 1)),
+        *(f"risk_{i}" for i in range(1, reasons + 1)),
+        "model_version",
+    ]
+
+
+def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) -> pd.DataFrame:
+    """Score a frame of accounts.
+
+    Parameters
+    ----------
+    model
+        A trained model.
+    features
+        Features frame, or the user's own frame of a ``Dataset.from_frame`` model. Order of rows and columns
+        and extra columns don't matter; an absent feature column counts as unknown, with a warning.
+    reasons
+        How many reasons, and how many risks, to name per account; 0 is several times faster.
+
+    Returns
+    -------
+    One row per row of ``features``, in its order, with the columns of ``Scores``: probabilities 0-1,
+    ``expected_nrr`` as a ratio (1.0 = revenue kept), ``icp_fit`` 0-100 against the model's training accounts,
+    missing reasons as None. Columns of a target the model doesn't have are NaN.
+
+    Raises
+    ------
+    InputMismatchError
+        The frame has no account column, or a column can't be read as the model knows it.
+
+    Warns
+    -----
+    InputWarning
+        Feature columns are absent, or levels or tools were never seen in training; with counts.
+    """
+    scores, gaps = score_rows(model, features, reasons=reasons)
+    gaps.warn(stacklevel=2)
+    return scores
+
+
+def score_rows(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tuple[pd.DataFrame, InputGaps]:
+    """Score a frame and return the gaps of its input instead of warning about them."""
+    absent = {name: len(features) for name in model.schema.names if _is_absent(name, features)}
+    with warnings.catch_warnings():
+        # The same gaps are counted here and told once by the caller, not once per batch.
+        warnings.simplefilter("ignore", InputWarning)
+        conformed = conform(features, model.schema)
+    table = conformed[model.schema.names]
+    chances = {name: classifier.predict_proba(table)[:, 1] for name, classifier in model.propensities.items()}
+    unseen = model.reference.unseen(table, model.schema)
+    match, refused = icp_match(model.profile, table)
+    numbers = _numbers(model, table, chances)
+    columns: dict[str, Any] = {
+        "account_id": conformed["account_id"].astype(object).to_numpy(),
+        "as_of": pd.to_datetime(conformed["as_of"]).astype("datetime64[us]").to_numpy(),
+        **{name: numbers[name] for name in NUMBERS},
+        "tier": tiers(numbers["icp_fit"], refused),
+        "icp_match": match,
+        "applicability": applicability(unseen),
+        **_reasons(model, table, reasons),
+        "model_version": np.full(len(table), model.version, dtype=object),
+    }
+    scores = pd.DataFrame({name: _column(columns[name]) for name in score_columns(reasons)})
+    return scores, InputGaps(len(table), absent, unseen.values)
+
+
+def _is_absent(name: str, features: pd.DataFrame) -> bool:
+    base = code_base(name)
+    return name not in features and (base is None or base[0] not in features)
+
+
+def _numbers(model: IcpModel, table: pd.DataFrame, chances: Mapping[str, Floats]) -> dict[str, Floats]:
+    unknown = np.full(len(table), np.nan)
+    low, high = unknown, unknown
+    if "retained" in model.propensities:
+        low, high = model.propensities["retained"].interval(table)
+    expected = model.reference.ratios.expected(chances.get("retained"), chances.get("expanded"))
+    numbers = {
+        "p_retained": chances.get("retained", unknown),
+        "p_retained_low": low,
+        "p_retained_high": high,
+        "p_expanded": chances.get("expanded", unknown),
+        "expected_nrr": unknown if expected is None else expected,
+    }
+    numbers["icp_fit"] = model.reference.percentile(numbers[model.reference.basis])
+    return numbers
+
+
+def _reasons(model: IcpModel, table: pd.DataFrame, count: int) -> dict[str, npt.NDArray[np.object_]]:
+    """Name what pushes an account's chance up and down, of retention where the model knows it."""
+    if count == 0:
+        return {}
+    target = "retained" if "retained" in model.propensities else "expanded"
+    contributions = model.propensities[target].contributions(table)
+    texts = explain_rows(contributions, table, model.schema, count=count)
+    return {name: texts[name].astype(object).to_numpy() for name in texts.columns}
+
+
+def _column(values: Any) -> pd.Series[Any]:
+    """Return a column whose dtype doesn't depend on what happens to be in the batch."""
+    if values.dtype == object:
+        values = np.array([None if pd.isna(value) else value for value in values], dtype=object)
+        return pd.Series(values, dtype=object)
+    return pd.Series(values)
+
+
+def _add(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    return {
+        name: left.get(name, 0) + right.get(name, 0) for name in [*left, *(k for k in right if k not in left)]
+    }
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} ({count} rows)" for name, count in list(counts.items())[:5]]
+    rest = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

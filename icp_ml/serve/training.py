@@ -1,0 +1,264 @@
+"""From a labelled dataset to one model: retention, expansion, profile, and the reference for scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import expit
+
+from icp_ml.data.conform import conform
+from icp_ml.data.dataset import Dataset
+from icp_ml.data.leakage import check_leakage
+from icp_ml.data.schema import Schema
+from icp_ml.errors import NotEnoughDataError
+from icp_ml.insight.profile import Profile, build_profile
+from icp_ml.model.propensity import PropensityClassifier
+from icp_ml.serve.reference import PERCENTILES, Ratios, Reference, arr_ratios, field_ranges
+from icp_ml.serve.score import score_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Floats = npt.NDArray[np.float64]
+
+MODEL_TARGETS = ("retained", "expanded")
+MIN_EVENTS = 20
+_PACKAGES = ("icp-ml", "lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True, eq=False)
+class IcpModel:
+    """Everything learnt from one dataset, frozen: what :func:`icp_ml.save` writes and a version names.
+
+    Parameters
+    ----------
+    schema
+        The feature columns it was trained on.
+    propensities
+        Target → calibrated classifier, for ``retained`` and ``expanded``; at least one of them.
+    profile
+        Who is ideal and who isn't, with evidence; None when trained with ``profile=False``.
+    reference
+        What scores are measured against.
+    facts
+        Plain facts of the training: rows, accounts, events, dates, dataset fingerprint, package versions,
+        targets skipped and why.
+    version
+        Name and version in the registry such as ``icp/3``; empty until registered.
+    """
+
+    schema: Schema
+    propensities: Mapping[str, PropensityClassifier]
+    profile: Profile | None
+    reference: Reference
+    facts: Mapping[str, Any]
+    version: str = ""
+
+    def score(self, features: pd.DataFrame, *, reasons: int = 3) -> pd.DataFrame:
+        """Score accounts; see :func:`icp_ml.serve.score.score_frame`."""
+        return score_frame(self, features, reasons=reasons)
+
+    def expected_ratio(self, features: pd.DataFrame) -> Floats:
+        """Return the expected ending/starting ARR per row.
+
+        Parameters
+        ----------
+        features
+            Features frame, or the user's own frame of a ``Dataset.from_frame`` model.
+
+        Returns
+        -------
+        Ratios, shape (n_rows,); NaN when the model has no retention target or knew no ARR.
+        """
+        table = conform(features, self.schema)[self.schema.names]
+        chances = {
+            name: classifier.predict_proba(table)[:, 1] for name, classifier in self.propensities.items()
+        }
+        ratio = self.reference.ratios.expected(chances.get("retained"), chances.get("expanded"))
+        return np.full(len(table), np.nan) if ratio is None else ratio
+
+
+def train(
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    profile: bool = True,
+    n_jobs: int | None = None,
+    allow_leaks: Sequence[str] = (),
+    min_events: int = MIN_EVENTS,
+) -> IcpModel:
+    """Train a model: one calibrated classifier per target, the profile, and the reference.
+
+    Parameters
+    ----------
+    dataset
+        Labelled accounts.
+    seed
+        Seed of everything random; the same dataset and seed give the same bytes.
+    profile
+        Whether to look for traits and segments; False is faster and leaves ``icp_match`` unknown.
+    n_jobs
+        Threads over folds and bags; None is one.
+    allow_leaks
+        Features that may separate a target almost perfectly, because you know why they do.
+    min_events
+        Least number of accounts with the rarer outcome for a target to be modelled.
+
+    Raises
+    ------
+    LeakageError
+        A single feature separates a target.
+    NotEnoughDataError
+        No target has enough accounts of both outcomes.
+    """
+    check_leakage(dataset, allow=tuple(allow_leaks))
+    usable, skipped = _usable_targets(dataset, min_events)
+    propensities = {
+        name: _fit_target(dataset, name, seed=seed, n_jobs=n_jobs) for name in MODEL_TARGETS if name in usable
+    }
+    found = build_profile(dataset, propensities, seed=seed, n_jobs=n_jobs) if profile else None
+    reference = _build_reference(dataset, propensities)
+    facts = _training_facts(dataset, propensities, reference, seed=seed, skipped=skipped)
+    return IcpModel(dataset.schema, propensities, found, reference, facts)
+
+
+def _usable_targets(dataset: Dataset, min_events: int) -> tuple[set[str], dict[str, str]]:
+    """Return the targets that can be modelled, and why each other one can't."""
+    skipped: dict[str, str] = {}
+    for name in MODEL_TARGETS:
+        if name not in dataset.targets:
+            skipped[name] = "no account has a known outcome"
+            continue
+        rarer, outcome = _rarer_events(dataset, name)
+        if rarer < max(min_events, 1):
+            skipped[name] = f"{rarer} accounts with {name} = {outcome}, fewer than {min_events}"
+    usable = set(MODEL_TARGETS) - set(skipped)
+    if not usable:
+        raise NotEnoughDataError(
+            f"expected at least {min_events} accounts of each outcome for retained or expanded, found "
+            + "; ".join(f"{name}: {why}" for name, why in skipped.items())
+            + ": add accounts or older snapshots, or lower min_events",
+            skipped=skipped,
+            min_events=min_events,
+        )
+    return usable, skipped
+
+
+def _rarer_events(dataset: Dataset, name: str) -> tuple[int, bool]:
+    rows, y = dataset.target(name)
+    groups = dataset.groups[rows]
+    counts = {outcome: len(np.unique(groups[y == float(outcome)])) for outcome in (False, True)}
+    rarer = min(counts, key=lambda outcome: counts[outcome])
+    return counts[rarer], rarer
+
+
+def _fit_target(dataset: Dataset, name: str, *, seed: int, n_jobs: int | None) -> PropensityClassifier:
+    rows, y = dataset.target(name)
+    classifier = PropensityClassifier(random_state=seed, n_jobs=n_jobs)
+    classifier.fit_features(dataset.features.iloc[rows], dataset.schema, y, dataset.groups[rows])
+    return classifier
+
+
+def _build_reference(dataset: Dataset, propensities: Mapping[str, PropensityClassifier]) -> Reference:
+    """Take each account's newest row and the scores it got from folds that didn't know it."""
+    chances = {name: _out_of_fold(dataset, name, classifier) for name, classifier in propensities.items()}
+    ratios = arr_ratios(dataset.labels)
+    basis, fit_score = fit_scores(ratios, chances)
+    newest = dataset.labels["account_id"].to_numpy()
+    order = np.argsort(dataset.labels["snapshot_date"].to_numpy(), kind="stable")
+    last = pd.Series(fit_score[order], index=newest[order]).dropna()
+    last = last[~last.index.duplicated(keep="last")]
+    return Reference(
+        quantiles=tuple(float(value) for value in np.percentile(last.to_numpy(), PERCENTILES)),
+        basis=basis,
+        ratios=ratios,
+        ranges=field_ranges(dataset.features, dataset.schema),
+    )
+
+
+def fit_scores(ratios: Ratios, chances: Mapping[str, Floats]) -> tuple[str, Floats]:
+    """Return the name and the values of the score that ranks accounts: expected NRR, else a probability."""
+    ratio = ratios.expected(chances.get("retained"), chances.get("expanded"))
+    if ratio is not None and np.isfinite(ratio).any():
+        return "expected_nrr", ratio
+    name = next(target for target in MODEL_TARGETS if target in chances)
+    return f"p_{name}", chances[name]
+
+
+def _out_of_fold(dataset: Dataset, name: str, classifier: PropensityClassifier) -> Floats:
+    rows, _ = dataset.target(name)
+    chance = np.full(len(dataset), np.nan)
+    chance[rows] = expit(classifier.oof_log_odds_)
+    return chance
+
+
+def _training_facts(
+    dataset: Dataset,
+    propensities: Mapping[str, PropensityClassifier],
+    reference: Reference,
+    *,
+    seed: int,
+    skipped: Mapping[str, str],
+) -> dict[str, Any]:
+    targets = {}
+    for name, classifier in propensities.items():
+        rows, y = dataset.target(name)
+        targets[name] = {
+            "rows": len(rows),
+            "accounts": len(np.unique(dataset.labels["account_id"].to_numpy()[rows])),
+            "events": int(y.sum()),
+            "base_rate": float(y.mean()),
+            "chosen": str(classifier.chosen_),
+        }
+    dates = dataset.labels["snapshot_date"].dropna()
+    cap = reference.ratios.cap
+    return {
+        "rows": len(dataset),
+        "accounts": int(dataset.labels["account_id"].nunique()),
+        "targets": targets,
+        "skipped_targets": dict(skipped),
+        "first_snapshot": str(dates.min().date()) if len(dates) else None,
+        "last_snapshot": str(dates.max().date()) if len(dates) else None,
+        "horizon_months": dataset.horizon_months,
+        "dataset_fingerprint": dataset.fingerprint(),
+        "dataset": plain(dataset.facts),
+        "fit_score": reference.basis,
+        "arr_ratio_cap": cap if np.isfinite(cap) else None,
+        "seed": seed,
+        "packages": _package_versions(_PACKAGES),
+    }
+
+
+def plain(value: object) -> Any:
+    """Return a value as JSON knows it: dates as text, tuples as lists, NaN as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, pd.DataFrame):
+        return [plain(row) for row in value.to_dict("records")]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, set | frozenset):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def _package_versions(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

@@ -1,0 +1,125 @@
+"""Rows of traits and segments as texts and small pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from icp_ml.view import wording
+from icp_ml.view.drawings import Scale, interval_strip, strip_axis, strip_scale
+
+
+@dataclass(frozen=True, slots=True)
+class TraitScale:
+    """The one scale that all lifts of a page are drawn on, with its axis."""
+
+    scale: Scale
+    axis: Markup
+
+
+def trait_scale(traits: pd.DataFrame) -> TraitScale:
+    """Return a scale on which every interval of the given traits fits."""
+    scale = strip_scale(traits["lift_low"].tolist(), traits["lift_high"].tolist())
+    return TraitScale(scale, strip_axis(scale))
+
+
+def trait_rows(traits: pd.DataFrame, scale: TraitScale) -> list[dict[str, Any]]:
+    """Return what the page shows of each trait: texts, and a strip with lift and interval.
+
+    Parameters
+    ----------
+    traits
+        Rows of ``Profile.traits``.
+    scale
+        See :func:`trait_scale`.
+
+    Returns
+    -------
+    One dict per trait, in the order given.
+    """
+    return [_trait_row(row, scale.scale) for row in traits.to_dict("records")]
+
+
+def _trait_row(row: dict[Any, Any], scale: Scale) -> dict[str, Any]:
+    strip = interval_strip(row["lift"], row["lift_low"], row["lift_high"], scale, css=str(row["role"]))
+    return {
+        "text": str(row["trait"]),
+        "role": str(row["role"]),
+        "target_name": wording.target_name(row["target"]),
+        "sentence": wording.evidence_sentence(row),
+        "rate": wording.share(row["rate"]),
+        "base_rate": wording.share(row["base_rate"]),
+        "lift": wording.points(row["lift"]),
+        "lift_interval": wording.interval(row["lift_low"], row["lift_high"]),
+        "adjusted": wording.points(row["adjusted_effect"]),
+        "adjusted_interval": wording.interval(row["adjusted_low"], row["adjusted_high"]),
+        "n_accounts": wording.count(row["n_accounts"]),
+        "support": wording.share(row["support"]),
+        "q_value": wording.chance(row["q_value"]),
+        "accounts_needed": wording.count(row["accounts_needed"]),
+        "strip": strip,
+    }
+
+
+def segment_rows(segments: pd.DataFrame) -> list[dict[str, str]]:
+    """Return what the page shows of each segment.
+
+    Parameters
+    ----------
+    segments
+        ``Profile.segments``.
+    """
+    rows = []
+    for row in segments.to_dict("records"):
+        name, conditions = str(row["name"]), conditions_text(row["conditions"])
+        rows.append(
+            {
+                "name": name,
+                "conditions": "" if conditions == name else conditions,
+                "target_name": wording.target_name(row["target"]),
+                "rate": wording.share(row["rate"]),
+                "lift": wording.points(row["lift"]),
+                "lift_interval": wording.interval(row["lift_low"], row["lift_high"]),
+                "n_accounts": wording.count(row["n_accounts"]),
+                "support": wording.share(row["support"]),
+                "stability": wording.share(row["jaccard_stability"]),
+                "decidable": wording.share(row["decidable"]),
+            }
+        )
+    return rows
+
+
+def conditions_text(conditions: str | list[dict[str, Any]]) -> str:
+    """Write the conditions of a segment as words.
+
+    Parameters
+    ----------
+    conditions
+        JSON list of feature, operator and value, or the list itself.
+
+    Examples
+    --------
+    >>> conditions_text('[{"feature": "employees", "operator": "between", "value": [50, 500]}]')
+    'employees between 50 and 500'
+    >>> conditions_text([{"feature": "technologies", "operator": "has", "value": "Slack"}])
+    'technologies has Slack'
+    """
+    parsed = json.loads(conditions) if isinstance(conditions, str) else conditions
+    return ", ".join(_condition_text(item) for item in parsed)
+
+
+def _condition_text(item: dict[str, Any]) -> str:
+    feature, operator, value = str(item["feature"]), str(item["operator"]), item.get("value")
+    if operator == "is missing":
+        return f"{feature} is missing"
+    if operator == "between" and isinstance(value, list) and len(value) == 2:
+        low, high = value
+        if low is None:
+            return f"{feature} below {high}"
+        return f"{feature} at least {low}" if high is None else f"{feature} between {low} and {high}"
+    shown = ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+    return f"{feature} {operator} {shown}"

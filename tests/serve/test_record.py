@@ -1,0 +1,62 @@
+"""A run described as plain data."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from icp_ml.data.dataset import Dataset
+from icp_ml.model.evaluation import evaluate
+from icp_ml.serve.record import flat_metrics, run_record
+from icp_ml.serve.training import IcpModel
+
+
+def test_record_holds_settings_metrics_tables_and_lineage(profiled: IcpModel, dataset: Dataset) -> None:
+    evaluation = evaluate(profiled, dataset, n_bootstrap=20)
+    record = run_record(
+        profiled,
+        evaluation,
+        example=dataset.features,
+        params={"test_from": "2025-03-31"},
+        files={"report.html": "<html>"},
+    )
+    assert record.fingerprint == dataset.fingerprint()
+    assert record.params["seed"] == "3"
+    assert record.params["test_from"] == "2025-03-31"
+    assert {"retained/auc", "retained/auc_low", "retained/auc_high", "retained/auc_logistic"} <= set(
+        record.metrics
+    )
+    assert set(record.tables) == {"metrics", "deciles", "traits", "segments"}
+    assert len(record.example) == 5
+    assert record.tags["dataset_fingerprint"] == record.fingerprint
+    assert record.files == {"report.html": "<html>"}
+
+
+def test_card_says_data_quality_and_limits(profiled: IcpModel, dataset: Dataset) -> None:
+    card = run_record(profiled, evaluate(profiled, dataset, n_bootstrap=20), example=dataset.features).card
+    assert "500 accounts" in card
+    assert dataset.fingerprint() in card
+    assert "| retained | auc |" in card
+    assert "associations" in card
+
+
+def test_unknown_metrics_are_left_out() -> None:
+    row = {
+        "target": "retained",
+        "name": "auc",
+        "estimate": 0.7,
+        "low": np.nan,
+        "high": np.inf,
+        "logistic": None,
+    }
+    assert flat_metrics(pd.DataFrame([row])) == {"retained/auc": 0.7}
+
+
+def test_a_model_without_profile_has_no_trait_tables(model: IcpModel) -> None:
+    metrics = pd.DataFrame(columns=["name", "target", "estimate", "low", "high", "n"])
+    evaluation = SimpleNamespace(metrics=metrics, deciles=pd.DataFrame())
+    record = run_record(model, evaluation, example=pd.DataFrame())
+    assert set(record.tables) == {"metrics", "deciles"}
+    assert "## Profile" not in record.card

@@ -1,0 +1,153 @@
+"""The score table: its contract, its missing parts and its warnings."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from icp_ml.data.dataset import Dataset
+from icp_ml.errors import InputMismatchError, InputWarning
+from icp_ml.serve.reference import Ratios
+from icp_ml.serve.score import InputGaps, score_columns
+from icp_ml.serve.training import IcpModel, train
+
+CONTRACT = [
+    "account_id",
+    "as_of",
+    "p_retained",
+    "p_retained_low",
+    "p_retained_high",
+    "p_expanded",
+    "expected_nrr",
+    "icp_fit",
+    "tier",
+    "icp_match",
+    "applicability",
+    "reason_1",
+    "reason_2",
+    "risk_1",
+    "risk_2",
+    "model_version",
+]
+
+
+def test_columns_are_the_contract(model: IcpModel, fresh: pd.DataFrame) -> None:
+    assert list(model.score(fresh, reasons=2).columns) == CONTRACT == score_columns(2)
+    assert len(model.score(fresh)) == len(fresh)
+
+
+def test_values_are_in_range(profiled: IcpModel, fresh: pd.DataFrame) -> None:
+    scores = profiled.score(fresh)
+    assert scores["account_id"].tolist() == fresh["customer"].tolist()
+    assert scores["p_retained"].between(0, 1).all()
+    assert (scores["p_retained_low"] <= scores["p_retained"]).all()
+    assert (scores["p_retained"] <= scores["p_retained_high"]).all()
+    assert scores["icp_fit"].between(0, 100).all()
+    assert set(scores["tier"]) <= set("ABCD")
+    assert set(scores["icp_match"]) <= {"fit", "not_fit", "unknown"}
+    assert set(scores["applicability"]) <= {"in", "edge", "out"}
+    assert scores["expected_nrr"].isna().all()
+
+
+def test_fit_score_ranks_as_the_probability_when_no_arr_is_known(
+    model: IcpModel, fresh: pd.DataFrame
+) -> None:
+    scores = model.score(fresh).sort_values("p_retained")
+    assert (np.diff(scores["icp_fit"]) >= 0).all()
+
+
+def test_training_accounts_spread_over_the_percentiles(model: IcpModel, dataset: Dataset) -> None:
+    fit = model.score(dataset.features, reasons=0)["icp_fit"]
+    assert 30 < fit.median() < 70
+
+
+def test_expected_nrr_is_the_sum_of_both_outcomes(model: IcpModel, fresh: pd.DataFrame) -> None:
+    ratios = Ratios(expanded=1.4, flat=0.95, retained=1.1, cap=3.0)
+    priced = dataclasses.replace(model, reference=dataclasses.replace(model.reference, ratios=ratios))
+    scores = priced.score(fresh, reasons=0)
+    flat = (scores["p_retained"] - scores["p_expanded"]).clip(lower=0)
+    np.testing.assert_allclose(scores["expected_nrr"], scores["p_expanded"] * 1.4 + flat * 0.95)
+    np.testing.assert_array_equal(priced.expected_ratio(fresh), scores["expected_nrr"])
+
+
+def test_reasons_push_up_and_risks_push_down(model: IcpModel, fresh: pd.DataFrame) -> None:
+    scores = model.score(fresh, reasons=2)
+    for name, sign in (("reason_1", "+"), ("risk_1", "-")):
+        signs = {re.findall(r"\(([+−-])", text)[0] for text in scores[name].dropna()}
+        assert {s.replace("−", "-") for s in signs} == {sign}
+
+
+def test_a_model_of_one_target_leaves_the_other_empty(frame: pd.DataFrame, fresh: pd.DataFrame) -> None:
+    only = Dataset.from_frame(
+        frame.drop(columns="grown"),
+        account_id="customer",
+        labels={"retained": "renewed"},
+        technologies=["stack"],
+    )
+    scores = train(only, profile=False).score(fresh)
+    assert scores["p_expanded"].isna().all()
+    assert scores["p_retained"].notna().all()
+
+
+def test_an_expansion_model_alone_ranks_by_expansion(frame: pd.DataFrame, fresh: pd.DataFrame) -> None:
+    only = Dataset.from_frame(
+        frame.drop(columns="renewed"),
+        account_id="customer",
+        labels={"expanded": "grown"},
+        technologies=["stack"],
+    )
+    model = train(only, profile=False)
+    scores = model.score(fresh)
+    assert scores["p_retained"].isna().all()
+    assert scores["icp_fit"].notna().all()
+    assert scores["reason_1"].notna().any()
+    assert np.isnan(model.expected_ratio(fresh)).all()
+
+
+def test_missing_columns_are_one_counted_warning(model: IcpModel, fresh: pd.DataFrame) -> None:
+    with pytest.warns(InputWarning, match=r"seats \(200 rows\)") as caught:
+        scores = model.score(fresh.drop(columns="seats"))
+    assert len(caught) == 1
+    assert scores["p_retained"].notna().all()
+
+
+def test_unseen_levels_and_tools_are_one_counted_warning(model: IcpModel, fresh: pd.DataFrame) -> None:
+    new = fresh.assign(industry="Space", stack=[["Unheard"]] * len(fresh))
+    with pytest.warns(InputWarning, match=r"industry \(200 rows\), stack \(200 rows\)") as caught:
+        scores = model.score(new)
+    assert len(caught) == 1
+    assert set(scores["applicability"]) == {"out"}
+
+
+def test_known_input_warns_of_nothing(model: IcpModel, fresh: pd.DataFrame) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.score(fresh)
+
+
+def test_a_frame_without_accounts_is_refused(model: IcpModel, fresh: pd.DataFrame) -> None:
+    with pytest.raises(InputMismatchError, match="customer"):
+        model.score(fresh.drop(columns="customer"))
+
+
+def test_an_account_may_occur_twice(model: IcpModel, fresh: pd.DataFrame) -> None:
+    twice = pd.concat([fresh.head(3), fresh.head(3)], ignore_index=True)
+    scores = model.score(twice)
+    pd.testing.assert_frame_equal(scores.iloc[:3], scores.iloc[3:].reset_index(drop=True))
+
+
+def test_no_rows_give_no_scores(model: IcpModel, fresh: pd.DataFrame) -> None:
+    empty = model.score(fresh.head(0))
+    assert list(empty.columns) == score_columns(3)
+    assert empty.empty
+
+
+def test_gaps_add_up() -> None:
+    total = InputGaps(2, {"a": 2}, {"b": 1}) + InputGaps(3, {"c": 3}, {"b": 2})
+    assert (total.rows, total.missing, total.unseen) == (5, {"a": 2, "c": 3}, {"b": 3})
+    assert InputGaps(5).text() == ""

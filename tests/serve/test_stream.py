@@ -1,0 +1,118 @@
+"""Scoring files: equal to scoring a frame, complete or not there, never over somebody's work."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from icp_ml.errors import ConfigError, InputMismatchError, InputWarning, TableError
+from icp_ml.serve.score import score_columns
+from icp_ml.serve.stream import find_files, score_parquet
+from icp_ml.serve.training import IcpModel
+
+
+@pytest.fixture
+def base(fresh: pd.DataFrame, tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    fresh.iloc[:120].to_parquet(folder / "a.parquet", row_group_size=50)
+    fresh.iloc[120:].to_parquet(folder / "b.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("batch_rows", [1, 33, 65_536])
+def test_files_hold_the_scores_of_the_frame(
+    model: IcpModel, fresh: pd.DataFrame, base: Path, tmp_path: Path, batch_rows: int
+) -> None:
+    sample = fresh if batch_rows > 1 else fresh.iloc[:120]
+    source = base if batch_rows > 1 else base / "a.parquet"
+    run = score_parquet(model, source, tmp_path / "out", batch_rows=batch_rows)
+    written = pd.concat([pq.read_table(path).to_pandas() for path in run.files], ignore_index=True)
+    expected = model.score(sample)
+    assert run.rows == len(sample)
+    for name in score_columns(3):
+        left, right = written[name].astype(object), expected[name].astype(object)
+        assert left.where(left.notna(), None).tolist() == right.where(right.notna(), None).tolist(), name
+
+
+def test_parts_run_file_and_metadata(model: IcpModel, base: Path, tmp_path: Path) -> None:
+    named = dataclasses.replace(model, version="icp/3")
+    run = score_parquet(named, str(base / "*.parquet"), tmp_path / "out", reasons=1)
+    assert [path.name for path in run.files] == ["part-00000.parquet", "part-00001.parquet"]
+    schema = pq.read_schema(run.files[0])
+    assert schema.names == score_columns(1)
+    assert schema.metadata[b"icp_ml.model_version"] == b"icp/3"
+    assert schema.metadata[b"icp_ml.dataset_fingerprint"].decode() == model.facts["dataset_fingerprint"]
+    content = json.loads((tmp_path / "out" / "_scores.json").read_text(encoding="utf-8"))
+    assert content["rows"] == run.rows == 200
+    assert [part["rows"] for part in content["parts"]] == [120, 80]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_scores_already_there_are_kept_unless_told(model: IcpModel, base: Path, tmp_path: Path) -> None:
+    score_parquet(model, base, tmp_path / "out", reasons=0)
+    before = (tmp_path / "out" / "part-00000.parquet").read_bytes()
+    with pytest.raises(ConfigError, match="overwrite"):
+        score_parquet(model, base / "b.parquet", tmp_path / "out", reasons=0)
+    assert (tmp_path / "out" / "part-00000.parquet").read_bytes() == before
+    run = score_parquet(model, base / "b.parquet", tmp_path / "out", reasons=0, overwrite=True)
+    assert [path.name for path in sorted(run.path.glob("*.parquet"))] == ["part-00000.parquet"]
+
+
+def test_input_and_output_folder_must_differ(model: IcpModel, base: Path) -> None:
+    with pytest.raises(ConfigError, match="apart from the input"):
+        score_parquet(model, base, base, overwrite=True)
+
+
+def test_a_failing_file_leaves_no_part_and_no_run_file(
+    model: IcpModel, fresh: pd.DataFrame, base: Path, tmp_path: Path
+) -> None:
+    fresh.drop(columns="customer").to_parquet(base / "c.parquet")
+    with pytest.raises(InputMismatchError):
+        score_parquet(model, base, tmp_path / "out", reasons=0)
+    names = [path.name for path in sorted((tmp_path / "out").iterdir()) if not path.name.startswith(".")]
+    assert names == ["part-00000.parquet", "part-00001.parquet"]
+
+
+def test_gaps_are_told_once_for_all_batches(
+    model: IcpModel, base: Path, fresh: pd.DataFrame, tmp_path: Path
+) -> None:
+    fresh.assign(industry="Space").to_parquet(base / "c.parquet")
+    with pytest.warns(InputWarning, match=r"400 rows scored.*industry \(200 rows\)") as caught:
+        run = score_parquet(model, base, tmp_path / "out", reasons=0, batch_rows=40)
+    assert len(caught) == 1
+    assert run.gaps.unseen == {"industry": 200}
+
+
+def test_progress_ends_at_the_total(model: IcpModel, base: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    score_parquet(
+        model,
+        base,
+        tmp_path / "out",
+        reasons=0,
+        batch_rows=64,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(64, 200), (120, 200), (184, 200), (200, 200)]
+
+
+def test_sources(base: Path, tmp_path: Path) -> None:
+    both = [base / "a.parquet", base / "b.parquet"]
+    (base / "_scores.json").write_text("{}")
+    assert find_files(base) == find_files(str(base / "*.parquet")) == both
+    assert find_files([both[1], base]) == [both[1], both[0]]
+    for nothing in (tmp_path / "none", str(tmp_path / "*.parquet"), []):
+        with pytest.raises(TableError):
+            find_files(nothing)
+
+
+def test_a_file_that_is_not_parquet_is_named(model: IcpModel, tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_text("no")
+    with pytest.raises(TableError, match=r"x\.parquet"):
+        score_parquet(model, tmp_path / "x.parquet", tmp_path / "out")
