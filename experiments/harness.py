@@ -1,4 +1,4 @@
-"""What every experiment needs: where the public data lie, the usual fit-and-look, and one way to write result.json."""
+"""What every experiment needs: where the public data lie, fit and look, and one way to write result.json."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def data_folder() -> Path:
     """Return the folder of public data sets: $ICP_ML_DATA, or ../shared/data beside the repository."""
     folder = Path(os.environ.get("ICP_ML_DATA", HERE.parent.parent / "shared" / "data"))
     if not folder.is_dir():
-        print(f"no public data at {folder.name}: set ICP_ML_DATA to the folder that holds them", file=sys.stderr)
+        print(
+            f"no public data at {folder.name}: set ICP_ML_DATA to the folder that holds them", file=sys.stderr
+        )
         raise SystemExit(2)
     return folder
 
@@ -39,22 +41,42 @@ def options(description: str) -> Options:
     """Read --smoke (small and quick) and --out (where result.json goes)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--smoke", action="store_true", help="a small part of the data, to see that it runs")
-    parser.add_argument("--out", type=Path, default=None, help="folder for result.json (default: beside run.py)")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="folder for result.json (default: beside run.py)"
+    )
     found = parser.parse_args()
     return Options(smoke=found.smoke, out=found.out)
 
 
 def sample(frame: pd.DataFrame, opts: Options, n: int = 600) -> pd.DataFrame:
     """Return the frame, or ``n`` rows of it under --smoke."""
-    return frame.sample(n, random_state=SEED).reset_index(drop=True) if opts.smoke and len(frame) > n else frame
+    return (
+        frame.sample(n, random_state=SEED).reset_index(drop=True) if opts.smoke and len(frame) > n else frame
+    )
 
 
 def study(train: icp.Dataset, test: icp.Dataset) -> tuple[dict[str, Any], icp.IcpModel]:
     """Train on one part, evaluate on the other, and return what was found as plain data."""
     model = icp.train(train, seed=SEED)
     metrics = icp.evaluate(model, test).metrics
-    shown = metrics[metrics["name"].isin(["auc", "log_loss", "brier", "calibration_slope", "top_decile_lift"])]
-    columns = ["target", "trait", "kind", "role", "direction", "n_accounts", "rate", "base_rate", "lift", "lift_low", "lift_high", "q_value", "proxy_of"]
+    shown = metrics[
+        metrics["name"].isin(["auc", "log_loss", "brier", "calibration_slope", "top_decile_lift"])
+    ]
+    columns = [
+        "target",
+        "trait",
+        "kind",
+        "role",
+        "direction",
+        "n_accounts",
+        "rate",
+        "base_rate",
+        "lift",
+        "lift_low",
+        "lift_high",
+        "q_value",
+        "proxy_of",
+    ]
     traits = model.profile.traits
     found = traits[traits["kind"].isin(["icp", "anti_icp"])]
     result = {

@@ -1,4 +1,4 @@
-"""SaaS B2B simulation (PySurvival): product modules as technologies, firm size and region as firmographics."""
+"""SaaS B2B simulation (PySurvival): product modules as technologies, size and region as firmographics."""
 
 from __future__ import annotations
 
@@ -23,14 +23,26 @@ def main() -> None:
     frame = sample(pd.read_csv(data_folder() / "saas_b2b_pysurvival" / "churn.csv.gz"), opts)
     frame["customer"] = [f"S{i:05d}" for i in range(len(frame))]
     frame["stayed"] = 1 - frame.pop("churned").astype(int)
-    modules = [column for column in frame if column.startswith("product_") and column != "product_data_storage"]
+    modules = [
+        column for column in frame if column.startswith("product_") and column != "product_data_storage"
+    ]
     frame["modules"] = frame[modules].apply(
-        lambda row: [f"{name.removeprefix('product_')} {state}" for name, state in row.items() if state != "No"], axis=1
+        lambda row: [
+            f"{name.removeprefix('product_')} {state}" for name, state in row.items() if state != "No"
+        ],
+        axis=1,
     )
     result = {}
-    for name, post_sale in (("known before the sale", POST_SALE), ("with what is known after it, without tenure", ["months_active"])):
+    for name, post_sale in (
+        ("known before the sale", POST_SALE),
+        ("with what is known after it, without tenure", ["months_active"]),
+    ):
         dataset = icp.Dataset.from_frame(
-            frame, account_id="customer", labels={"retained": "stayed"}, technologies=["modules"], drop=[*modules, *post_sale]
+            frame,
+            account_id="customer",
+            labels={"retained": "stayed"},
+            technologies=["modules"],
+            drop=[*modules, *post_sale],
         )
         train, test = icp.split_out_of_time(dataset, test_share=0.25, seed=7)
         result[name], _ = study(train, test)

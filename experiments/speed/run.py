@@ -26,7 +26,9 @@ def build_dataset(smoke: bool) -> dict[str, float]:
     world = make_tables(300 if smoke else 2000, seed=1)
     tables, _ = icp.read_tables(world.tables)
     start = time.perf_counter()
-    dataset = icp.build_dataset(tables, snapshot_dates=icp.quarter_ends("2022-06-30", "2024-03-31"), horizon_months=12)
+    dataset = icp.build_dataset(
+        tables, snapshot_dates=icp.quarter_ends("2022-06-30", "2024-03-31"), horizon_months=12
+    )
     return {"seconds": time.perf_counter() - start, "rows": len(dataset)}
 
 
@@ -37,10 +39,16 @@ def train_with_profile(smoke: bool) -> dict[str, float]:
 
     world = make_tables(300 if smoke else 2000, seed=1)
     tables, _ = icp.read_tables(world.tables)
-    dataset = icp.build_dataset(tables, snapshot_dates=icp.quarter_ends("2022-06-30", "2024-03-31"), horizon_months=12)
+    dataset = icp.build_dataset(
+        tables, snapshot_dates=icp.quarter_ends("2022-06-30", "2024-03-31"), horizon_months=12
+    )
     start = time.perf_counter()
     model = icp.train(dataset, seed=7)
-    return {"seconds": time.perf_counter() - start, "rows": len(dataset), "candidates": len(model.profile.traits)}
+    return {
+        "seconds": time.perf_counter() - start,
+        "rows": len(dataset),
+        "candidates": len(model.profile.traits),
+    }
 
 
 def features_at_scale(smoke: bool) -> dict[str, float]:
@@ -82,7 +90,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.part:
         found = PARTS[args.part][0](args.smoke)
-        peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+        peak = max(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+        )
         print(json.dumps({**found, "peak_gb": peak / 1024**2}))
         return
     result = {}
@@ -90,7 +101,12 @@ def main() -> None:
     for name, (_, seconds, memory) in PARTS.items():
         runs = [run_part(name, args.smoke) for _ in range(1 if args.smoke else args.repeats)]
         row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        result[name] = {**row, "all_seconds": [run["seconds"] for run in runs], "bar_seconds": seconds, "bar_gb": memory}
+        result[name] = {
+            **row,
+            "all_seconds": [run["seconds"] for run in runs],
+            "bar_seconds": seconds,
+            "bar_gb": memory,
+        }
         print(f"{name:<22}{row['seconds']:>18.2f}{seconds:>8.0f}{row['peak_gb']:>10.2f}{memory:>6.0f}")
     if not args.smoke:
         (HERE / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ def main() -> None:
     frame = sample(frame, opts)
     frame["customer"] = [f"T{i:05d}" for i in range(len(frame))]
     frame["stayed"] = frame.pop("churn").map({"No": 1, "Yes": 0})
-    # tenure, contract and charges are known only after the sale; the published benchmark uses them, so this run does too
+    # tenure, contract and charges are known only after the sale; the published benchmark uses them too
     dataset = icp.Dataset.from_frame(frame, account_id="customer", labels={"retained": "stayed"})
     train, test = icp.split_out_of_time(dataset, test_share=0.25, seed=7)
     result, _ = study(train, test)

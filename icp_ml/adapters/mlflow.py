@@ -7,6 +7,7 @@ module, so nothing is unpickled, also with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ class MlflowTracker:
         Registered model of the versions; no ``/`` or ``:``.
     tracking_uri
         Address of the store, such as ``sqlite:///mlflow.db``. None is MLflow's own choice: the environment
-        variable ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the current folder.
+        variable ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the current folder. Inside ``mlflow run`` it's
+        the store of the given run.
     artifact_location
         Where a new experiment keeps its files. None: beside the database of a SQLite address, else the
         store's choice.
@@ -61,7 +63,8 @@ class MlflowTracker:
     ) -> None:
         self.experiment = experiment
         self.model_name = model_name
-        self.tracking_uri = tracking_uri or str(_mlflow().get_tracking_uri())
+        given = None if "MLFLOW_RUN_ID" in os.environ else tracking_uri
+        self.tracking_uri = given or str(_mlflow().get_tracking_uri())
         self.artifact_location = artifact_location or _beside_database(self.tracking_uri)
 
     def __repr__(self) -> str:
@@ -167,11 +170,9 @@ class MlflowTracker:
     @contextmanager
     def _run(self, mlflow: ModuleType) -> Iterator[Any]:
         """Start a run, or join the one that ``mlflow run`` or the caller has started."""
-        from mlflow.environment_variables import MLFLOW_RUN_ID
-
         if mlflow.active_run() is not None:
             yield mlflow.active_run()
-        elif MLFLOW_RUN_ID.is_set():
+        elif "MLFLOW_RUN_ID" in os.environ:
             with mlflow.start_run() as run:
                 yield run
         else:
@@ -297,8 +298,9 @@ def _store(tracking_uri: str | None) -> Iterator[ModuleType]:
     mlflow = _mlflow()
     from mlflow.exceptions import MlflowException
 
-    before = mlflow.get_tracking_uri()
-    moved = tracking_uri is not None and tracking_uri != before
+    # None takes MLflow back to "not set", so that its default and its environment variable keep working.
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    moved = tracking_uri is not None and tracking_uri != mlflow.get_tracking_uri()
     if moved:
         mlflow.set_tracking_uri(tracking_uri)
     try:

@@ -32,25 +32,25 @@ def dataset_input(record: RunRecord) -> Any:
 
 def log_model(mlflow: ModuleType, model: IcpModel, record: RunRecord, bundle: Path) -> Any:
     """Log the bundle as a pyfunc and return MLflow's description of it."""
-    with warnings.catch_warnings():
-        # MLflow warns of its own chat classes when pyfunc is first imported.
-        warnings.filterwarnings("ignore", message=".*type hint", category=UserWarning)
-        log = mlflow.pyfunc.log_model
     example = _wire(record.example)
-    return log(
-        name="model",
-        loader_module=LOADER,
-        data_path=str(bundle),
-        signature=_signature(model),
-        input_example=(example, {"reasons": DEFAULT_REASONS}) if len(example) else None,
-        pip_requirements=_requirements(),
-        model_type="icp",
-        tags=dict(record.tags),
-        metadata={
-            "icp_ml_features": {feature.name: feature.kind for feature in model.schema.features},
-            "dataset_fingerprint": record.fingerprint,
-        },
-    )
+    with warnings.catch_warnings():
+        # MLflow warns of its own chat classes when pyfunc is first imported, and of its own use of pandas.
+        warnings.filterwarnings("ignore", message=".*type hint", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Operation with range is deprecated")
+        return mlflow.pyfunc.log_model(
+            name="model",
+            loader_module=LOADER,
+            data_path=str(bundle),
+            signature=_signature(model),
+            input_example=(example, {"reasons": DEFAULT_REASONS}) if len(example) else None,
+            pip_requirements=_requirements(),
+            model_type="icp",
+            tags=dict(record.tags),
+            metadata={
+                "icp_ml_features": {feature.name: feature.kind for feature in model.schema.features},
+                "dataset_fingerprint": record.fingerprint,
+            },
+        )
 
 
 def _signature(model: IcpModel) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from icp_ml import __version__
 from icp_ml.cli.demo import demo
 from icp_ml.cli.group import Commands
 from icp_ml.cli.learning import evaluate, retrain, train
@@ -23,7 +24,7 @@ Exit codes: 0 done, 1 a fault, 2 bad input, 3 trained but not promoted (retrain)
 
 
 @click.group(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="icp-ml", prog_name="icp-ml")
+@click.version_option(__version__, prog_name="icp-ml")
 def main() -> None:
     """Hold the commands."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icp_ml.cli.group import Say, progress
+from icp_ml.cli.group import Say, examples, progress
 from icp_ml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SETTINGS = "icp.toml"
 BASE = "crm"
 
 
-@click.command()
+@click.command(epilog=examples("icp-ml demo --out demo_out"))
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -36,13 +36,10 @@ BASE = "crm"
     help="Folder for everything that is written.",
 )
 def demo(out: Path) -> None:
-    """Run the whole line on a bundled account base: profile, scores, report, registered model.
+    """Run the whole line on a bundled account base.
 
-    The base is simulated with planted traits, so the profile can be held against the truth.
-
-    \b
-    Example:
-      icp-ml demo --out demo_out
+    It ends with a registered model, scores, a report and the profile. The base is simulated with planted
+    traits, so the profile can be held against the truth.
     """
     from icp_ml.adapters.mlflow import MlflowTracker
     from icp_ml.cli.learning import metrics_text, read_source
@@ -112,14 +109,27 @@ def against_truth(model: IcpModel) -> str:
     """Compare the profile with the planted traits and write found, missed and false ones."""
     if model.profile is None:
         return "no profile to compare"
-    truth: Any = json.loads((files("icp_ml") / "demo" / TRUTH).read_text(encoding="utf-8"))
-    compared = model.profile.compare(truth["traits"] if isinstance(truth, dict) else truth)
+    truth = json.loads((files("icp_ml") / "demo" / TRUTH).read_text(encoding="utf-8"))
+    compared = model.profile.compare(truth["traits"]).to_dict("records")
     lines = ["Profile against the planted truth"]
     for verdict in ("found", "missed", "false"):
-        rows = compared[compared["verdict"] == verdict]
-        lines.append(f"  {verdict:7}{len(rows):3}")
-        lines += [f"           {row['target']}: {row['trait']}" for row in rows.to_dict("records")]
+        rows = [row for row in compared if row["verdict"] == verdict]
+        lines.append(f"  {verdict} {len(rows)}")
+        lines += [f"    {row['target']}: {row['trait']}{_remark(row, truth)}" for row in rows]
     return "\n".join(lines)
+
+
+def _remark(row: dict[Any, Any], truth: dict[str, Any]) -> str:
+    """Say of a found trait where its direction is wrong, and of a false one what it really goes with."""
+    if row["verdict"] == "found":
+        return "" if row["direction_agrees"] else "  (planted in the other direction)"
+    if row["verdict"] == "missed":
+        return ""
+    tool = f"{row['feature']}:{str(row['trait']).removeprefix('uses ')}"
+    planted = truth["proxies"].get(tool, truth["proxies"].get(row["feature"]))
+    if planted is not None:
+        return f"  (a stand-in for {planted.removeprefix('technologies:')})"
+    return "  (goes with another feature)" if row["feature"] in truth["confounded"] else "  (luck)"
 
 
 def closing(out: Path, outcome: Outcome, scores: pd.DataFrame, config: Config) -> str:

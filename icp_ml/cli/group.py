@@ -29,6 +29,7 @@ QUIET_MLFLOW = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_DISABLE_SCHEMA_DETAILS": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 
@@ -108,6 +109,11 @@ class Day(click.ParamType[date]):
             return date.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is no day such as 2025-09-30", param, ctx)
+
+
+def examples(*lines: str) -> str:
+    """Return example calls as the end of a help text, one per line and not wrapped."""
+    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
 
 
 def config_option(*, required: bool) -> Decorator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from icp_ml.cli.group import (
     NOT_PROMOTED,
     Say,
     config_option,
+    examples,
     model_options,
     progress,
     read_config,
@@ -28,28 +30,22 @@ if TYPE_CHECKING:
     from icp_ml.serve.training import IcpModel
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "icp-ml train --config icp.toml --out bundle/",
+    )
+)
 @config_option(required=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Folder of the bundle. Default: bundle in the output folder.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Threads; the result is the same.",
-)
-def train(config_path: Path, out: Path | None, jobs: int) -> None:
-    """Train a model and save it as a folder, without a registry.
+@click.option("--jobs", type=click.IntRange(min=1), help="Threads; the model is the same. Default: all.")
+def train(config_path: Path, out: Path | None, jobs: int | None) -> None:
+    """Train a model and save it as a folder.
 
-    The newest snapshots judge and don't train, as set by test_from.
-
-    \b
-    Example:
-      icp-ml train --config icp.toml --out bundle/
+    No registry is involved. The newest snapshots judge and don't train, as set by test_from.
     """
     from icp_ml.config import load_config
     from icp_ml.model.evaluation import evaluate as measure
@@ -60,7 +56,7 @@ def train(config_path: Path, out: Path | None, jobs: int) -> None:
     config = load_config(config_path)
     _, _, known, newest = read_split(config, say)
     say(f"training on {len(known):,} rows of {known.n_accounts:,} accounts")
-    model = fit(known, seed=config.seed, n_jobs=jobs)
+    model = fit(known, seed=config.seed, n_jobs=jobs or os.cpu_count())
     folder = out or config.output_folder / "bundle"
     save(model, folder)
     say("measuring on the newest snapshots")
@@ -68,16 +64,17 @@ def train(config_path: Path, out: Path | None, jobs: int) -> None:
     click.echo(f"\nmodel saved in {folder}\nnext: icp-ml profile --model {folder}")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "icp-ml evaluate --config icp.toml", "icp-ml evaluate --model bundle/ --config icp.toml --json"
+    )
+)
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
 def evaluate(model: str | None, tracking_uri: str | None, config_path: Path | None, as_json: bool) -> None:
-    """Measure a model on the newest snapshots, beside the base rate and a logistic regression.
+    """Measure a model on the newest snapshots.
 
-    \b
-    Examples:
-      icp-ml evaluate --config icp.toml
-      icp-ml evaluate --model bundle/ --config icp.toml --json
+    The base rate and a logistic regression stand beside it.
     """
     say = progress()
     config = read_config(config_path)
@@ -91,17 +88,19 @@ def evaluate(model: str | None, tracking_uri: str | None, config_path: Path | No
         click.echo(metrics_text(evaluation))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "icp-ml retrain --config icp.toml",
+    )
+)
 @config_option(required=True)
 @click.pass_context
 def retrain(ctx: click.Context, config_path: Path) -> None:
-    """Train anew, register the model, and promote it unless the champion is better.
+    """Train, register, and promote unless worse.
+
+    The new model becomes the champion unless the old one may be better, judged on the newest snapshots.
 
     Ends with exit code 3 when the new model was registered but not promoted.
-
-    \b
-    Example:
-      icp-ml retrain --config icp.toml
     """
     from icp_ml.adapters.mlflow import MlflowTracker
     from icp_ml.config import load_config
@@ -136,7 +135,7 @@ def read_source(config: Config, say: Say) -> tuple[Tables, Rejects]:
 
 
 def read_split(config: Config, say: Say) -> tuple[Tables, Rejects, Dataset, Dataset]:
-    """Read the tables, build the dataset, and split it where the settings say, else before the newest snapshot."""
+    """Read tables, build the dataset, split it where the settings say, else before the newest snapshot."""
     from icp_ml.data.splits import split_out_of_time
     from icp_ml.serve.retrain import dataset_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from icp_ml.cli.group import Day, Say, model_options, progress, read_config, read_model
+from icp_ml.cli.group import Day, Say, examples, model_options, progress, read_config, read_model
 from icp_ml.cli.learning import measured
 from icp_ml.errors import ConfigError, NotEnoughDataError
 
@@ -23,7 +23,11 @@ DEFAULT_REASONS = 3
 SAID_EVERY = 20
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "icp-ml profile --model bundle/", "icp-ml profile --config icp.toml --json > profile.json"
+    )
+)
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Write the whole profile as JSON.")
 @click.option(
@@ -32,22 +36,20 @@ SAID_EVERY = 20
 def profile(
     model: str | None, tracking_uri: str | None, config_path: Path | None, as_json: bool, width: int
 ) -> None:
-    """Show who is ideal and who isn't, with the evidence, on one screen.
-
-    \b
-    Examples:
-      icp-ml profile --model bundle/
-      icp-ml profile --config icp.toml --json > profile.json
-    """
+    """Show who is ideal, with the evidence, on one screen."""
     loaded = read_model(model, tracking_uri, read_config(config_path))
     if loaded.profile is None:
-        raise NotEnoughDataError(
-            "expected a model with a profile, found one without: train it with a profile"
-        )
+        raise NotEnoughDataError("expected a model with a profile, found one without: train it anew")
     click.echo(json.dumps(loaded.profile.to_state(), indent=1) if as_json else loaded.profile.to_text(width))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "icp-ml score --config icp.toml",
+        "icp-ml score --model bundle/ --data crm/ --as-of 2025-09-30 --out scores/",
+        'icp-ml score --model models:/icp@champion --features "base/*.parquet" --out scores/',
+    )
+)
 @model_options
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Folder of tables. Default: the source of --config."
@@ -77,14 +79,7 @@ def score(
     reasons: int | None,
     overwrite: bool,
 ) -> None:
-    """Score accounts: chances, fit from 0 to 100, tier, reasons and risks.
-
-    \b
-    Examples:
-      icp-ml score --config icp.toml
-      icp-ml score --model bundle/ --data crm/ --as-of 2025-09-30 --out scores/
-      icp-ml score --model models:/icp@champion --features "base/*.parquet" --out scores/
-    """
+    """Score accounts: chances, tier, reasons, risks."""
     say = progress()
     config = read_config(config_path)
     if features is not None and (data is not None or as_of is not None):
@@ -94,6 +89,8 @@ def score(
         raise ConfigError("expected --data, --features or --config, found none: name what to score")
     folder = out or (config.output_folder / "scores" if config is not None else Path("scores"))
     count = reasons if reasons is not None else config.reasons if config is not None else DEFAULT_REASONS
+    if features is None:
+        free_file(folder, overwrite=overwrite)
     loaded = read_model(model, tracking_uri, config)
     say(f"model {loaded.version or model}")
     if features is not None:
@@ -106,21 +103,18 @@ def score(
     click.echo(f"\nscores in {write_scores(scores, folder, overwrite=overwrite)}")
 
 
-@click.command()
+@click.command(
+    epilog=examples("icp-ml report --config icp.toml", "icp-ml report --model bundle/ --out icp_report.html")
+)
 @model_options
 @click.option(
     "--out", type=click.Path(path_type=Path), help="HTML file. Default: icp_report.html in the output folder."
 )
 def report(model: str | None, tracking_uri: str | None, config_path: Path | None, out: Path | None) -> None:
-    """Write the profile, its evidence and the model's quality as one HTML file.
+    """Write profile and quality as one HTML page.
 
     With --config the model is measured again on the newest snapshots; without it the page says that nothing
     was measured.
-
-    \b
-    Examples:
-      icp-ml report --config icp.toml
-      icp-ml report --model bundle/ --out icp_report.html
     """
     from icp_ml.view.report import write_report
 
@@ -156,13 +150,25 @@ def write_scores(scores: pd.DataFrame, folder: Path, *, overwrite: bool) -> Path
     ConfigError
         Scores are already there.
     """
+    file = free_file(folder, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    scores.to_parquet(file, index=False)
+    return file
+
+
+def free_file(folder: Path, *, overwrite: bool) -> Path:
+    """Return where the scores go, unless scores are there that may not be replaced.
+
+    Raises
+    ------
+    ConfigError
+        Scores are already there.
+    """
     file = folder / SCORES_FILE
     if file.exists() and not overwrite:
         raise ConfigError(
             f"expected no scores in {folder}, found {file.name}: name another --out or --overwrite"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    scores.to_parquet(file, index=False)
     return file
 
 
@@ -171,9 +177,7 @@ def tiers_text(scores: pd.DataFrame) -> str:
     tiers = scores["tier"].value_counts().sort_index()
     counts = ", ".join(f"{tier}: {n:,}" for tier, n in tiers.items())
     outside = int((scores["applicability"] == "out").sum())
-    return (
-        f"{len(scores):,} accounts scored; tiers {counts}; {outside:,} unlike any that the model learnt from"
-    )
+    return f"{len(scores):,} accounts scored; tiers {counts}; {outside:,} unlike those learnt from"
 
 
 def _score_files(

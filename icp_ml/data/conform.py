@@ -46,6 +46,7 @@ def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     InputWarning
         If features are missing from the frame; they count as unknown.
     """
+    frame = frame.rename(columns=str)
     _check_columns(frame, schema)
     ids = account_ids(frame, schema)
     as_of, has_dates = _days(frame, schema)
@@ -112,7 +113,7 @@ def account_ids(frame: pd.DataFrame, schema: Schema) -> pd.Series[Any]:
 
 
 def _days(frame: pd.DataFrame, schema: Schema) -> tuple[Days, bool]:
-    for name in ("as_of", schema.snapshot_date):
+    for name in (schema.snapshot_date, "as_of"):
         if name is not None and name in frame.columns:
             days, bad, _ = read_dates(frame[name], iso_only=True)
             if bad.any():

@@ -55,7 +55,7 @@ def features_schema(tables: Tables, *, as_of: DateLike | None = None, post_sale:
     accounts = tables.accounts
     dated = "valid_from" in accounts.columns or "observed_at" in accounts.columns
     known = accounts if as_of is None else accounts[rows_known(accounts, as_of)]
-    codes = pd.factorize(known["account_id"].array)[0]
+    codes = pd.factorize(known["account_id"])[0]
     features: list[Feature] = []
     dropped: list[tuple[str, str]] = []
     delimiters: list[tuple[str, str]] = []
@@ -269,7 +269,7 @@ class FeatureReader:
         if known.all():
             return column
         place = np.where(known, np.cumsum(known) - 1, -1)
-        return pd.Series(pd.api.extensions.take(column.array, place, allow_fill=True))
+        return column.reindex(place).reset_index(drop=True)
 
     def _technology_columns(self, day: np.datetime64, wanted: pa.Array) -> dict[str, Any]:
         table = self.tables.required("technologies")

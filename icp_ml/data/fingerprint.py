@@ -48,7 +48,7 @@ def _add(digest: Any, column: pd.Series[Any]) -> None:
 
 
 def _add_text(digest: Any, column: pd.Series[Any]) -> None:
-    codes, distinct = pd.factorize(column.array)
+    codes, distinct = pd.factorize(column)
     texts = [str(value).encode() for value in distinct]
     digest.update(json.dumps([len(text) for text in texts]).encode() + b"".join(texts))
     digest.update(codes.astype("<i8").tobytes())

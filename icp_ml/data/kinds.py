@@ -28,10 +28,10 @@ from icp_ml.data.windows import Days, years_between
 CODE_COLUMNS = tuple(f"{name}{end}" for name in ("naics", "nace", "sic", "isic") for end in ("", "_code"))
 #: Digits kept by each parent level.
 CODE_LEVELS = (4, 2)
-#: A word of the column name that makes it readiness: can the company use what it buys?
+#: A word of the column name that makes it readiness (able to use what it buys?); so does ``data_...``.
 READINESS_WORDS = frozenset(
     ["readiness", "maturity", "hiring", "hires", "vacancies", "team", "skills", "skill", "adoption"]
-    + ["digital", "data", "analysts", "engineers"]
+    + ["digital", "analysts", "engineers"]
 )
 #: A word of the column name that is only known of customers; such columns need ``post_sale=True``.
 POST_SALE_WORDS = frozenset(
@@ -41,6 +41,7 @@ POST_SALE_WORDS = frozenset(
 )
 
 _ID_WORDS = frozenset({"id", "uuid", "guid", "rownumber", "customerid", "accountid", "unnamed", "index"})
+_POSTCODE_WORDS = frozenset({"zip", "zipcode", "postcode", "postal", "plz"})
 _ID_SHARE, _ID_VALUES, _TEXT_WORDS = 0.9, 50, 6
 
 
@@ -59,12 +60,17 @@ def words(name: str) -> set[str]:
     return {*parts, *"".join(c if c.isalnum() else " " for c in name).lower().split()}
 
 
+def _named_as_id(name: str) -> bool:
+    return bool(words(name) & _ID_WORDS) or name.lower().endswith("number")
+
+
 def family_of(name: str) -> Family:
     """Return the family an account column's name speaks for."""
     found = words(name)
     if found & POST_SALE_WORDS:
         return "post_sale"
-    return "readiness" if found & READINESS_WORDS else "firmographic"
+    ready = found & READINESS_WORDS or name.lower().startswith("data_")
+    return "readiness" if ready else "firmographic"
 
 
 def guess_kind(series: pd.Series[Any], name: str, accounts: npt.NDArray[np.intp]) -> Guess:
@@ -86,7 +92,8 @@ def guess_kind(series: pd.Series[Any], name: str, accounts: npt.NDArray[np.intp]
         return Guess("technologies")
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return Guess("date") if known.any() else Guess(None, "empty")
-    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iuf" and name.lower() not in CODE_COLUMNS:
+    coded = name.lower() in CODE_COLUMNS or bool(words(name) & _POSTCODE_WORDS)
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iuf" and not coded:
         return _guess_number(series, accounts, name)
     texts = clean_text(series)
     codes, distinct = by_distinct(texts)
@@ -94,7 +101,7 @@ def guess_kind(series: pd.Series[Any], name: str, accounts: npt.NDArray[np.intp]
         return Guess(None, "empty")
     if len(distinct) == 1 and (codes >= 0).all():
         return Guess(None, f"constant: every value is {distinct[0]!r}")
-    if name.lower() in CODE_COLUMNS:
+    if coded:
         return Guess("category")
     return _guess_scalar(series, texts, codes, distinct, accounts, name)
 
@@ -110,7 +117,7 @@ def _guess_number(series: pd.Series[Any], accounts: npt.NDArray[np.intp], name: 
     if np.isin(distinct, (0.0, 1.0)).all():
         return Guess("boolean")
     n_accounts = len(np.unique(accounts[known]))
-    if words(name) & _ID_WORDS and len(distinct) > max(_ID_VALUES, _ID_SHARE * n_accounts):
+    if _named_as_id(name) and len(distinct) > max(_ID_VALUES, _ID_SHARE * n_accounts):
         return Guess(None, f"id-like: {len(distinct)} different values in {n_accounts} accounts")
     return Guess("numeric")
 
@@ -129,7 +136,7 @@ def _guess_scalar(
     many = len(distinct) > _ID_VALUES and len(distinct) > _ID_SHARE * n_accounts
     unreadable = read_numbers(texts)[1]
     if not unreadable.any():
-        if many and words(name) & _ID_WORDS:
+        if many and _named_as_id(name):
             return Guess(None, f"id-like: {len(distinct)} different values in {n_accounts} accounts")
         money = currency_counts(texts)
         if len(money) > 1:

@@ -20,11 +20,9 @@ from icp_ml.data.kinds import (
     guess_kind,
     parent_code,
 )
-from icp_ml.data.schema import TARGETS, Family, Feature, Kind, Schema
+from icp_ml.data.schema import KEYS, TARGETS, Family, Feature, Kind, Schema
 from icp_ml.data.values import clean_ids, ids_preview, read_dates, read_flags
 from icp_ml.errors import ConfigError, NotEnoughDataError, TableError
-
-_LABEL_WORDS = {"churned": 0.0, "retained": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,7 @@ def read_labelled(
 ) -> Labelled:
     """Split a labelled frame into features and labels; parameters as in ``Dataset.from_frame``."""
     _check_targets(labels)
+    frame = frame.rename(columns=str)
     named = [account_id, *labels.values(), *technologies, *drop, *kinds, *post_sale]
     _check_columns(frame, named if snapshot_date is None else [*named, snapshot_date])
     outcomes = {target: _read_label(frame[column], column) for target, column in labels.items()}
@@ -107,7 +106,7 @@ def _check_columns(frame: pd.DataFrame, named: Sequence[str]) -> None:
 
 
 def _read_label(column: pd.Series[Any], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    values, bad = read_flags(column, _LABEL_WORDS)
+    values, bad = read_flags(column)
     if bad.any():
         found = ids_preview(column[bad])
         raise TableError(
@@ -157,13 +156,16 @@ def _schema(
     kinds: dict[str, Kind],
     post_sale: Sequence[str],
 ) -> Schema:
-    accounts = pd.factorize(clean_ids(rows[account_id]).array)[0]
+    accounts = pd.factorize(clean_ids(rows[account_id]))[0]
     features: list[Feature] = []
     dropped: list[tuple[str, str]] = []
     delimiters: list[tuple[str, str]] = []
     dated = snapshot_date is not None
     for name in rows.columns:
         if name in aside:
+            continue
+        if name in KEYS:
+            dropped.append((name, "the name is reserved; rename the column to use it"))
             continue
         guess = _kind(rows[name], str(name), accounts, technologies, kinds, dated)
         if guess.kind is None:

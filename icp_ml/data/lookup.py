@@ -65,7 +65,8 @@ def rows_in_force(frame: pd.DataFrame, accounts: pa.Array, day: DateLike | None)
 def root_of(frame: pd.DataFrame, accounts: pa.Array) -> npt.NDArray[Any]:
     """Return the top parent of each account, itself where it has none.
 
-    The parent is today's: it keeps a family together in a split and is no feature.
+    The parent is today's: it keeps a family together in a split and is no feature. Two accounts that name
+    each other are one family, called by the lesser name.
     """
     names = np.asarray(accounts.to_numpy(zero_copy_only=False), dtype=object)
     if "parent_id" not in frame.columns:
@@ -78,6 +79,7 @@ def root_of(frame: pd.DataFrame, accounts: pa.Array) -> npt.NDArray[Any]:
         place = positions(pd.Series(root, dtype=object), accounts)
         above = np.where(place >= 0, parent[place], root)
         if (above == root).all():
-            break
+            return root
         root = above
-    return root
+    place = positions(pd.Series(root, dtype=object), accounts)
+    return np.minimum(root, np.where(place >= 0, parent[place], root))

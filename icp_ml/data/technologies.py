@@ -78,7 +78,7 @@ def _flatten_arrow(series: pd.Series[Any]) -> tuple[Ints, pd.Series[Any], Bools]
 
 def encode(tools: pd.Series[Any]) -> tuple[Ints, list[Any]]:
     """Return codes (-1 = missing) and the distinct tools."""
-    codes, distinct = pd.factorize(tools.array)
+    codes, distinct = pd.factorize(tools)
     return codes.astype(np.int64), list(distinct)
 
 

@@ -103,7 +103,7 @@ def by_distinct(series: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[Any]
     """Return codes (-1 = missing) and the distinct cells of a column, so that work is done once per value."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         return series.cat.codes.to_numpy().astype(np.intp), list(series.cat.categories)
-    codes, distinct = pd.factorize(series.array)
+    codes, distinct = pd.factorize(series)
     return codes, list(distinct)
 
 
@@ -308,9 +308,7 @@ def read_dates(
         Examples of values such as 03/04/2024 when nothing in the column tells day from month.
     """
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        plain = series.dt.tz_localize(None) if series.dt.tz is not None else series
-        days = plain.to_numpy().astype("datetime64[D]")
-        return _drop_open(days), np.zeros(len(series), dtype=np.bool_), []
+        return _drop_open(_whole_days(series)), np.zeros(len(series), dtype=np.bool_), []
     codes, distinct = by_distinct(series)
     texts: dict[int, str] = {}
     days = np.full(len(distinct), "NaT", dtype="datetime64[D]")
@@ -329,6 +327,16 @@ def read_dates(
         if day is not None:
             days[place] = np.datetime64(day)
     return _drop_open(spread(codes, days, np.datetime64("NaT"))), spread(codes, bad, False), ambiguous
+
+
+def _whole_days(series: pd.Series[Any]) -> Days:
+    if isinstance(series.dtype, pd.ArrowDtype):
+        cells = pa.array(series.array)
+        if pa.types.is_timestamp(cells.type) and cells.type.tz is not None:
+            cells = pc.local_timestamp(cells)
+        return np.asarray(pc.cast(cells, pa.date32(), safe=False)).astype("datetime64[D]")
+    plain = series.dt.tz_localize(None) if series.dt.tz is not None else series
+    return plain.to_numpy().astype("datetime64[D]")
 
 
 def _drop_open(days: Days) -> Days:

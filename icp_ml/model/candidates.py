@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -171,7 +171,7 @@ class Candidate:
             models = fit_linear_path(X, y, _scored(parts), self.grid)
             return np.array([model.raw(held) for model in models])
         rounds = tuple(int(n) for n in self.grid)
-        booster = fit_booster(X, y, _scaled(self.params, len(y)), seed, rounds[-1])
+        booster = fit_booster(X, y, self.params, seed, rounds[-1])
         return predict_path(booster, held, rounds)
 
     def fit_one(
@@ -181,7 +181,15 @@ class Candidate:
         if self.params is None:
             stronger = tuple(penalty for penalty in self.grid if penalty >= complexity)
             return fit_linear_path(X, y, _scored(parts), stronger)[-1]
-        return booster_to_text(fit_booster(X, y, _scaled(self.params, len(y)), seed, int(complexity)))
+        return booster_to_text(fit_booster(X, y, self.params, seed, int(complexity)))
+
+    def for_rows(self, n_rows: int) -> Candidate:
+        """Return the candidate with parameters that suit ``n_rows`` training rows."""
+        if self.params is None:
+            return self
+        smallest_leaf = int(max(1, min(self.params["min_data_in_leaf"], n_rows // 10)))
+        extra = {"min_data_in_leaf": smallest_leaf, "extra_trees": n_rows <= SMALL_ROWS}
+        return replace(self, params={**self.params, **extra})
 
     def member(self, models: list[Any], n_columns: int) -> Member:
         """Bind fitted models to a member."""
@@ -201,18 +209,27 @@ def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
     return TreeMember.from_texts(tuple(texts))
 
 
-_SHARED = {"lambda_l2": 5.0, "feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1, "min_data_in_leaf": 20}
+_SHARED = {
+    "learning_rate": 0.06,
+    "lambda_l2": 5.0,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "min_data_in_leaf": 20,
+}
+# Up to here random thresholds beat the best ones: they smooth steps and don't favour columns with many values.
+SMALL_ROWS = 3_000
 
 CANDIDATES: dict[str, Candidate] = {
     "additive": Candidate(
         "additive",
-        (20, 40, 70, 100, 140, 180, 230, 280, 340, 400),
-        {**_SHARED, "num_leaves": 2, "learning_rate": 0.06},
+        (20, 40, 70, 100, 140, 180, 230, 290, 360, 440, 520),
+        {**_SHARED, "num_leaves": 2},
     ),
     "shallow": Candidate(
         "shallow",
-        (10, 20, 30, 45, 60, 80, 100, 130, 160, 200),
-        {**_SHARED, "num_leaves": 7, "max_depth": 3, "learning_rate": 0.06},
+        (10, 20, 30, 45, 60, 80, 100, 130, 160, 200, 250),
+        {**_SHARED, "num_leaves": 7, "max_depth": 3},
     ),
     "logistic": Candidate("logistic", PENALTIES, None),
 }
@@ -220,8 +237,3 @@ CANDIDATES: dict[str, Candidate] = {
 
 def _scored(parts: tuple[Part, ...]) -> Any:
     return np.array([part.role in SCORED_ROLES for part in parts])
-
-
-def _scaled(params: dict[str, Any], n_rows: int) -> dict[str, Any]:
-    return {**params, "min_data_in_leaf": int(max(1, min(params["min_data_in_leaf"], n_rows // 10)))}
-

@@ -20,11 +20,12 @@ from icp_ml.model.columns import Columns, Floats, Ints
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import BASELINE, Ensemble
 from icp_ml.model.folds import group_folds, group_subsample, possible_folds
-from icp_ml.model.stacking import choose_weights
+from icp_ml.model.stacking import calibrated_loss, choose_weights
 
-BAG_SHARE = 0.8
-# Bags of 80 % of the accounts vary like a delete-20 % jackknife.
-BAG_VARIANCE = BAG_SHARE / (1 - BAG_SHARE)
+BAG_SHARE = 0.9
+# Bags of 90 % of the accounts vary like a delete-10 % jackknife. Twice that, because complexity chosen out of fold
+# balances variance against squared bias; measured on simulated bases, 80 to 93 % of true probabilities are covered.
+BAG_VARIANCE = 2 * BAG_SHARE / (1 - BAG_SHARE)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -121,7 +122,7 @@ def _fit_model(
     seed: int,
     n_jobs: int | None,
 ) -> Fitted:
-    family = [CANDIDATES[name] for name in candidates]
+    family = [CANDIDATES[name].for_rows(len(y)) for name in candidates]
     folds = possible_folds(y, codes, n_folds)
     if folds < 2:
         choice = _unvalidated_choice(family, y)
@@ -146,11 +147,11 @@ def _fit_model(
     return Fitted(ensemble, choice.cv_results, choice.oof_log_odds, float(y.mean()))
 
 
-def n_repeats(n_groups: int) -> int:
+def n_repeats(n_rows: int) -> int:
     """Return how often the folds are drawn anew; small data need it and can afford it."""
-    if n_groups <= 2500:
+    if n_rows <= 2500:
         return 3
-    return 2 if n_groups <= 6000 else 1
+    return 2 if n_rows <= 6000 else 1
 
 
 def _out_of_fold(
@@ -164,7 +165,7 @@ def _out_of_fold(
     n_jobs: int | None,
 ) -> dict[str, Floats]:
     """Log-odds per candidate, complexity and row, averaged over repeats."""
-    repeats = n_repeats(int(codes.max()) + 1)
+    repeats = n_repeats(len(y))
     fold = [group_folds(y, codes, n_folds, derive_seed(seed, 2, r)) for r in range(repeats)]
 
     def one(place: tuple[int, int]) -> list[Floats]:
@@ -195,7 +196,7 @@ def _choose(family: Sequence[Candidate], paths: dict[str, Floats], y: Floats, co
     rows: list[dict[str, Any]] = []
     for candidate in family:
         path = paths[candidate.name]
-        best = int(np.argmin([log_loss_rows(y, log_odds).mean() for log_odds in path]))
+        best = int(np.argmin([calibrated_loss(log_odds, y, codes).mean() for log_odds in path]))
         complexity[candidate.name], single[candidate.name] = candidate.grid[best], path[best]
     stacked = np.array([single[candidate.name] for candidate in family])
     weights = choose_weights(stacked, y, codes)

@@ -45,7 +45,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (LightGBM, up to 7 leaves),
         ``"logistic"`` (ridge on normal scores; also the baseline that ``evaluate`` prints).
     n_bags
-        Models averaged in the final fit, each on 80 % of the accounts.
+        Models averaged in the final fit, each on 90 % of the accounts.
     n_folds
         Folds of the out-of-fold choice; fewer if an outcome has fewer accounts.
     random_state

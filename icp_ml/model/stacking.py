@@ -28,7 +28,7 @@ def choose_weights(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
         Account code per row.
     """
     n_candidates = len(log_odds)
-    singles = [_calibrated_loss(row, y, codes) for row in log_odds]
+    singles = [calibrated_loss(row, y, codes) for row in log_odds]
     best = int(np.argmin([loss.mean() for loss in singles]))
     weights = np.zeros(n_candidates)
     weights[best] = 1.0
@@ -36,7 +36,7 @@ def choose_weights(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
         return weights
     chosen, chosen_loss = weights, singles[best]
     for mixture in _simplex(n_candidates):
-        loss = _calibrated_loss(_mix(mixture, log_odds), y, codes)
+        loss = calibrated_loss(_mix(mixture, log_odds), y, codes)
         if loss.mean() < chosen_loss.mean():
             chosen, chosen_loss = mixture, loss
     gain = singles[best] - chosen_loss
@@ -50,7 +50,8 @@ def standard_error(values: Floats, codes: Ints) -> float:
     return float(np.sqrt((sums**2).sum()) / len(values))
 
 
-def _calibrated_loss(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
+def calibrated_loss(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
+    """Return the log loss of each row after calibration, which is what a choice has to be judged by."""
     return log_loss_rows(y, fit_calibration(log_odds, y, codes).apply(log_odds))
 
 

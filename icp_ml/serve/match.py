@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.insight.predicates import Predicate
+from icp_ml.insight.traits import GOOD
 
 if TYPE_CHECKING:
     from icp_ml.insight.profile import Profile
@@ -64,12 +65,13 @@ def icp_match(
 def _traits(traits: pd.DataFrame, role: str) -> list[Predicate]:
     rows = traits.loc[traits["role"] == role, ["feature", "operator", "value"]].drop_duplicates()
     return [
-        Predicate.from_dict({**row, "value": json.loads(row["value"])}) for row in rows.to_dict("records")
+        Predicate.from_dict({"feature": feature, "operator": operator, "value": json.loads(value)})
+        for feature, operator, value in rows.itertuples(index=False)
     ]
 
 
 def _segments(segments: pd.DataFrame) -> list[list[Predicate]]:
-    good = segments.loc[segments["lift"] > 1.0, "conditions"]
+    good = segments.loc[segments["lift"] * segments["target"].map(GOOD).astype(float) > 0.0, "conditions"]
     return [[Predicate.from_dict(part) for part in json.loads(conditions)] for conditions in good]
 
 

@@ -221,7 +221,7 @@ def snapshot_days(tables: Tables, config: Config) -> Sequence[date]:
     """
     if config.snapshot_dates:
         return config.snapshot_dates
-    first = tables.subscriptions["start_date"].min()
+    first = tables.required("subscriptions")["start_date"].min()
     last = config.observed_until or last_day(tables)
     days = quarter_ends(first.date(), last)
     if not days:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from icp_ml.data.conform import conform
 from icp_ml.data.kinds import code_base
-from icp_ml.errors import InputWarning
+from icp_ml.errors import ConfigError, InputWarning
 from icp_ml.insight.reasons import explain_rows
 from icp_ml.serve.match import icp_match
 from icp_ml.serve.reference import applicability, tiers
@@ -94,7 +94,7 @@ def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) ->
         Features frame, or the user's own frame of a ``Dataset.from_frame`` model. Order of rows and columns
         and extra columns don't matter; an absent feature column counts as unknown, with a warning.
     reasons
-        How many reasons, and how many risks, to name per account; 0 is several times faster.
+        How many reasons, and how many risks, to name per account; 0 is faster.
 
     Returns
     -------
@@ -104,6 +104,8 @@ def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) ->
 
     Raises
     ------
+    ConfigError
+        ``reasons`` is negative.
     InputMismatchError
         The frame has no account column, or a column can't be read as the model knows it.
 
@@ -119,6 +121,8 @@ def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) ->
 
 def score_rows(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tuple[pd.DataFrame, InputGaps]:
     """Score a frame and return the gaps of its input instead of warning about them."""
+    if reasons < 0:
+        raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
     absent = {name: len(features) for name in model.schema.names if _is_absent(name, features)}
     with warnings.catch_warnings():
         # The same gaps are counted here and told once by the caller, not once per batch.
@@ -170,16 +174,19 @@ def _reasons(model: IcpModel, table: pd.DataFrame, count: int) -> dict[str, npt.
     if count == 0:
         return {}
     target = "retained" if "retained" in model.propensities else "expanded"
-    contributions = model.propensities[target].contributions(table)
-    texts = explain_rows(contributions, table, model.schema, count=count)
+    matrix, encoder = model.propensities[target].encoded_contributions(table)
+    summed = np.zeros((len(table), len(model.schema.names)))
+    for j, source in enumerate(encoder.source_of):
+        summed[:, source] += matrix[:, j]
+    contributions = pd.DataFrame(summed, columns=model.schema.names)
+    texts = explain_rows(contributions, table, model.schema, count=count, encoded=(matrix, encoder))
     return {name: texts[name].astype(object).to_numpy() for name in texts.columns}
 
 
 def _column(values: Any) -> pd.Series[Any]:
     """Return a column whose dtype doesn't depend on what happens to be in the batch."""
     if values.dtype == object:
-        values = np.array([None if pd.isna(value) else value for value in values], dtype=object)
-        return pd.Series(values, dtype=object)
+        return pd.Series(np.where(pd.isna(values), None, values), dtype=object)
     return pd.Series(values)
 
 

@@ -67,7 +67,8 @@ def score_parquet(
     model
         A trained model.
     source
-        A file, a glob, a folder (all its ``*.parquet``, sorted), or a list of these.
+        A file, a glob, a folder (all its ``*.parquet``, sorted, without scores of earlier runs), or a list of
+        these.
     out
         Folder for the parts ``part-00000.parquet`` ...
     reasons
@@ -134,7 +135,7 @@ def find_files(source: Source) -> list[Path]:
         if path.is_file():
             matches = [path]
         elif path.is_dir():
-            matches = sorted(p for p in path.rglob("*.parquet") if not p.name.startswith(("_", ".")))
+            matches = sorted(found for found in path.rglob("*.parquet") if _is_input(found))
         else:
             root = Path(path.anchor)
             matches = sorted(root.glob(str(path.relative_to(root))))
@@ -146,6 +147,11 @@ def find_files(source: Source) -> list[Path]:
     if not found:
         raise TableError("expected at least one parquet file, found an empty list", source=[])
     return list(found)
+
+
+def _is_input(path: Path) -> bool:
+    """Leave out hidden files and the scores of an earlier run, which may lie in a folder below the input."""
+    return not path.name.startswith(("_", ".")) and not (path.parent / RUN_FILE).exists()
 
 
 def _score_file(

@@ -104,7 +104,7 @@ def train(
     profile
         Whether to look for traits and segments; False is faster and leaves ``icp_match`` unknown.
     n_jobs
-        Threads over folds and bags; None is one.
+        Threads over folds and bags; None is all cores. The result doesn't depend on it.
     allow_leaks
         Features that may separate a target almost perfectly, because you know why they do.
     min_events

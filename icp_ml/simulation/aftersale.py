@@ -74,15 +74,17 @@ def _deals(
     cycle = np.round(np.exp(rng.normal(4.2, 0.5, len(account)))).astype("timedelta64[D]")
     amount = np.concatenate([arr, arr[again], np.exp(rng.normal(9.6, 0.7, m))])
     reasons = rng.choice(np.array(REASONS, dtype=object), size=len(account))
-    frame = pd.DataFrame({
-        "account_id": ids[account],
-        "created_date": (closed - cycle).astype("datetime64[ns]"),
-        "closed_date": closed.astype("datetime64[ns]"),
-        "won": won,
-        "amount": np.round(amount, -1),
-        "discount": np.round(rng.beta(1.5, 8, len(account)), 2),
-        "reason_lost": np.where(won, None, reasons),
-    })
+    frame = pd.DataFrame(
+        {
+            "account_id": ids[account],
+            "created_date": (closed - cycle).astype("datetime64[ns]"),
+            "closed_date": closed.astype("datetime64[ns]"),
+            "won": won,
+            "amount": np.round(amount, -1),
+            "discount": np.round(rng.beta(1.5, 8, len(account)), 2),
+            "reason_lost": pd.Series(reasons, dtype=object).mask(won),
+        }
+    )
     return frame.sort_values(["closed_date", "account_id"], kind="stable", ignore_index=True)
 
 
@@ -93,10 +95,14 @@ def _tickets(
     count = rng.poisson(np.exp(-0.2 - 1.2 * (fit[account] - 0.85)))
     at = np.repeat(np.arange(len(account)), count)
     on = np.minimum(days[at] + rng.integers(-45, 46, len(at)).astype("timedelta64[D]"), stop[account[at]])
-    severity = rng.choice(np.array(["low", "normal", "high"], dtype=object), size=len(at), p=(0.3, 0.55, 0.15))
-    return _sorted(pd.DataFrame(
-        {"account_id": ids[account[at]], "date": on.astype("datetime64[ns]"), "severity": severity}
-    ))
+    severity = rng.choice(
+        np.array(["low", "normal", "high"], dtype=object), size=len(at), p=(0.3, 0.55, 0.15)
+    )
+    return _sorted(
+        pd.DataFrame(
+            {"account_id": ids[account[at]], "date": on.astype("datetime64[ns]"), "severity": severity}
+        )
+    )
 
 
 def _nps(
@@ -105,11 +111,15 @@ def _nps(
     rng = stream(seed, "nps")
     asked = rng.random(len(account)) < 0.15
     score = 7.5 + 4 * (fit[account] - 0.85) - 2.0 * leaving + rng.normal(0, 1.8, len(account))
-    return _sorted(pd.DataFrame({
-        "account_id": ids[account[asked]],
-        "date": days[asked].astype("datetime64[ns]"),
-        "score": np.clip(np.round(score[asked]), 0, 10).astype(np.int64),
-    }))
+    return _sorted(
+        pd.DataFrame(
+            {
+                "account_id": ids[account[asked]],
+                "date": days[asked].astype("datetime64[ns]"),
+                "score": np.clip(np.round(score[asked]), 0, 10).astype(np.int64),
+            }
+        )
+    )
 
 
 def _usage(
@@ -117,24 +127,30 @@ def _usage(
 ) -> pd.DataFrame:
     rng = stream(seed, "usage")
     users = np.sqrt(arr[account]) * np.where(leaving, 0.6, 1.0) * np.exp(rng.normal(-1.0, 0.4, len(account)))
-    return _sorted(pd.DataFrame({
-        "account_id": ids[account],
-        "date": days.astype("datetime64[ns]"),
-        "metric": "active_users",
-        "value": np.maximum(0.0, np.round(users)),
-    }))
+    return _sorted(
+        pd.DataFrame(
+            {
+                "account_id": ids[account],
+                "date": days.astype("datetime64[ns]"),
+                "metric": "active_users",
+                "value": np.maximum(0.0, np.round(users)),
+            }
+        )
+    )
 
 
 def _costs(ids: NDArray[Any], arr: FloatArray, fit: FloatArray, seed: int) -> pd.DataFrame:
     rng = stream(seed, "costs")
     n = len(ids)
-    frame = pd.DataFrame({
-        "account_id": ids,
-        "cac": np.round(0.6 * arr * np.exp(rng.normal(0, 0.5, n)), -1),
-        "gross_margin": np.round(np.clip(rng.normal(0.74, 0.06, n), 0.3, 0.95), 3),
-        "cost_to_serve": np.round(0.08 * arr * np.exp(rng.normal(0, 0.4, n)) * (1.6 - fit / 1.2), -1),
-        "channel": rng.choice(np.array(CHANNELS, dtype=object), size=n, p=(0.35, 0.25, 0.15, 0.1, 0.15)),
-    })
+    frame = pd.DataFrame(
+        {
+            "account_id": ids,
+            "cac": np.round(0.6 * arr * np.exp(rng.normal(0, 0.5, n)), -1),
+            "gross_margin": np.round(np.clip(rng.normal(0.74, 0.06, n), 0.3, 0.95), 3),
+            "cost_to_serve": np.round(0.08 * arr * np.exp(rng.normal(0, 0.4, n)) * (1.6 - fit / 1.2), -1),
+            "channel": rng.choice(np.array(CHANNELS, dtype=object), size=n, p=(0.35, 0.25, 0.15, 0.1, 0.15)),
+        }
+    )
     return frame.sort_values("account_id", kind="stable", ignore_index=True)
 
 

@@ -38,7 +38,11 @@ def dirty_rows(tables: dict[str, pd.DataFrame], share: float, seed: int) -> pd.D
         "accounts": ("duplicate_account", "missing_account_id"),
         "technologies": ("missing_technology", "unknown_account"),
         "subscriptions": (
-            "unknown_account", "end_before_start", "negative_arr", "missing_account_id", "missing_start_date",
+            "unknown_account",
+            "end_before_start",
+            "negative_arr",
+            "missing_account_id",
+            "missing_start_date",
         ),
     }
     planted = []

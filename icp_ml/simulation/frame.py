@@ -13,8 +13,9 @@ from scipy.special import ndtr
 
 from icp_ml.errors import ConfigError
 from icp_ml.simulation.planted import TECHNOLOGIES
+from icp_ml.simulation.traps import Traps
 from icp_ml.simulation.truth import TARGETS, Truth, make_truth
-from icp_ml.simulation.world import BoolArray, Draw, FloatArray, Traps, World, draw, odds_ratio_of, stream
+from icp_ml.simulation.world import BoolArray, Draw, FloatArray, World, draw, odds_ratio_of, stream
 
 LAST_SNAPSHOT = "2025-06-30"
 NEW_TOOL = "NovaCRM"
@@ -77,8 +78,8 @@ def make_frame(
     expansion
         Share of retained accounts that expand.
     snapshots
-        Rows per account, quarter ends up to 2025-06-30. Size, growth and add-on tools drift a little; labels of
-        one account are correlated (Gaussian copula, .6) while P(y | x) of each row stays exact.
+        Rows per account, quarter ends up to 2025-06-30. Size, growth and add-on tools drift a little; labels
+        of one account are correlated (Gaussian copula, .6) while P(y | x) of each row stays exact.
     n_tools
         Tools offered in the list column ``technologies``, 40 to 100, in six stacks.
     n_nulls
@@ -111,14 +112,23 @@ def make_frame(
     if n_accounts < 1 or snapshots < 1:
         raise ConfigError(
             f"expected at least 1 account and 1 snapshot, found {n_accounts} and {snapshots}: raise them",
-            n_accounts=n_accounts, snapshots=snapshots,
+            n_accounts=n_accounts,
+            snapshots=snapshots,
         )
     chosen = Traps.of(traps)
-    dates = pd.date_range(end=LAST_SNAPSHOT, periods=snapshots, freq="QE").astype("datetime64[ns]")
+    dates = pd.DatetimeIndex(
+        pd.date_range(end=LAST_SNAPSHOT, periods=snapshots, freq="QE").to_numpy("datetime64[ns]")
+    )
     late = dates[-max(1, snapshots // 4)] if chosen.drift and snapshots > 1 else None
     world = World(
-        odds_ratio=odds_ratio_of(signal), churn=churn, expansion=expansion, first_year_churn=churn,
-        n_tools=n_tools, n_nulls=n_nulls, traps=chosen, drift_from="" if late is None else late.date().isoformat(),
+        odds_ratio=odds_ratio_of(signal),
+        churn=churn,
+        expansion=expansion,
+        first_year_churn=churn,
+        n_tools=n_tools,
+        n_nulls=n_nulls,
+        traps=chosen,
+        drift_from="" if late is None else late.date().isoformat(),
         interaction="only" if interaction_only else "added" if interaction else "none",
     )
     truth = make_truth(world)
@@ -131,13 +141,15 @@ def make_frame(
     if chosen.collider:
         noise = stream(seed, "collider").normal(0, 10, len(complete))
         complete["health_score"] = np.round(55 + 18 * labels["retained"] + 8 * labels["expanded"] + noise, 1)
-    frame = _hide(complete, np.repeat(companies.size, snapshots), chosen, seed)
+    frame = _hide(complete, companies.size, chosen, seed)
     if chosen.duplicates:
         frame, complete = _twice(frame, complete, chosen.duplicates, seed)
     return SimulatedFrame(frame, complete, truth)
 
 
-def make_prospects(truth: Truth, n_accounts: int = 1000, *, seed: int = 0, shift: float = 1.0) -> pd.DataFrame:
+def make_prospects(
+    truth: Truth, n_accounts: int = 1000, *, seed: int = 0, shift: float = 1.0
+) -> pd.DataFrame:
     """Simulate companies that are no customers yet, from a shifted P(x) of the same world.
 
     Parameters
@@ -149,8 +161,8 @@ def make_prospects(truth: Truth, n_accounts: int = 1000, *, seed: int = 0, shift
     seed
         Their seed.
     shift
-        0: like the customers; 1: size lower by 2.5 standard deviations, 80 % in regions and 60 % in industries no
-        customer comes from, thinner stacks.
+        0: like the customers; 1: size lower by 2.5 standard deviations, 80 % in regions and 60 % in
+        industries no customer comes from, thinner stacks.
 
     Returns
     -------
@@ -187,12 +199,14 @@ def _rows(
     companies: Draw, parents: NDArray[np.int64], dates: pd.DatetimeIndex, seed: int, late: pd.Timestamp | None
 ) -> pd.DataFrame:
     n, k = len(companies), len(dates)
-    columns: dict[str, Any] = {"account_id": np.repeat(np.array([f"A{i:06d}" for i in range(n)], dtype=object), k)}
+    columns: dict[str, Any] = {
+        "account_id": np.repeat(np.array([f"A{i:06d}" for i in range(n)], dtype=object), k)
+    }
     if k > 1:
         columns["snapshot_date"] = np.tile(dates.to_numpy(), n)
     if (parents >= 0).any():
-        names = [f"G{g:05d}" if g >= 0 else None for g in parents.tolist()]
-        columns["parent_id"] = np.repeat(np.array(names, dtype=object), k)
+        groups = [f"G{g:05d}" if g >= 0 else None for g in parents.tolist()]
+        columns["parent_id"] = np.repeat(np.array(groups, dtype=object), k)
     columns.update({name: np.repeat(values, k) for name, values in companies.columns.items()})
     tools, names = np.repeat(companies.tools, k, axis=0), list(companies.names)
     if k > 1:
@@ -250,6 +264,9 @@ def _labels(
 
 
 def _hide(complete: pd.DataFrame, size: FloatArray, traps: Traps, seed: int) -> pd.DataFrame:
+    # a field that is unknown of a company is unknown in all its snapshots
+    k = len(complete) // len(size)
+    size = np.repeat(size, k)
     frame = complete.copy()
     keys = {"account_id", "snapshot_date", "parent_id", *TARGETS}
     left = ~complete["retained"].to_numpy() if "retained" in complete else np.zeros(len(frame), dtype=bool)
@@ -262,7 +279,7 @@ def _hide(complete: pd.DataFrame, size: FloatArray, traps: Traps, seed: int) -> 
             chance = np.where(left, chance + 0.15, chance)
         if name == "employees" and traps.survivorship:
             frame[name] = np.where(left, np.maximum(1, np.round(0.8 * frame[name])), frame[name])
-        gone = rng.random(len(frame)) < chance
+        gone = np.repeat(rng.random(len(frame) // k), k) < chance
         if complete[name].dtype == bool:
             frame[name] = complete[name].astype("boolean").mask(gone)
         elif name == TECHNOLOGIES:

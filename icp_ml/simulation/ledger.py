@@ -43,7 +43,8 @@ class Customers:
 
     def state_on(self, day: Days) -> Ints:
         """Return the position of the state in force on a day per account."""
-        return np.maximum((self.since <= day[:, None]).sum(axis=1) - 1, 0).astype(np.int64)
+        reached: Ints = (self.since <= day[:, None]).sum(axis=1).astype(np.int64)
+        return np.maximum(reached - 1, 0)
 
 
 def add_months(day: Days, months: Any) -> Days:
@@ -56,8 +57,8 @@ def add_months(day: Days, months: Any) -> Days:
 def contracts(customers: Customers, until: np.datetime64, seed: int) -> tuple[pd.DataFrame, Days, FloatArray]:
     """Write the subscriptions of all customers up to a day.
 
-    Annual contracts are a chain of rows, monthly ones are open and get a new row each year, multi-year ones last
-    36 months. Nothing that starts after ``until`` is written, and a monthly account's end only once it happened.
+    Annual contracts are a chain of rows, monthly ones are open and get a new row each year, multi-year ones
+    last 36 months. Nothing that starts after ``until`` is written, and a monthly end only once it happened.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def contracts(customers: Customers, until: np.datetime64, seed: int) -> tuple[pd
     n = len(customers.start)
     kind = rng.choice(len(CONTRACTS), size=n, p=CONTRACT_SHARES)
     months = np.where(kind == 2, 36, 12)
-    discount = np.round(np.clip(rng.beta(1.5, 8, n), 0, 0.6), 2)
+    discount: FloatArray = np.round(np.clip(rng.beta(1.5, 8, n), 0, 0.6), 2).astype(np.float64)
     begin, arr = customers.start.copy(), customers.arr.copy()
     active = np.ones(n, dtype=bool)
     left = np.full(n, NEVER)
@@ -104,7 +105,7 @@ def contracts(customers: Customers, until: np.datetime64, seed: int) -> tuple[pd
         arr = np.where(now & stays & (end <= until), later, arr)
         begin = end
     rows = pd.concat(parts, ignore_index=True)
-    rows = rows.sort_values(["account", "start_date", "product"], kind="stable", ignore_index=True)
+    rows = rows.sort_values(["start_date", "account", "product"], kind="stable", ignore_index=True)
     return rows, left, arr
 
 
@@ -127,12 +128,14 @@ def _rows(
 ) -> pd.DataFrame:
     at = np.flatnonzero(which)
     ends = end[at].astype("datetime64[ns]")
-    return pd.DataFrame({
-        "account": at,
-        "product": product,
-        "start_date": start[at].astype("datetime64[ns]"),
-        "end_date": ends,
-        "arr": arr[at],
-        "renewal_date": np.where(kind[at] == 1, np.datetime64("NaT", "ns"), ends),
-        "discount": discount[at],
-    })
+    return pd.DataFrame(
+        {
+            "account": at,
+            "product": product,
+            "start_date": start[at].astype("datetime64[ns]"),
+            "end_date": ends,
+            "arr": arr[at],
+            "renewal_date": np.where(kind[at] == 1, np.datetime64("NaT", "ns"), ends),
+            "discount": discount[at],
+        }
+    )

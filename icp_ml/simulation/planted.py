@@ -16,8 +16,8 @@ from icp_ml.simulation.world import Draw, FloatArray, World
 Trait = dict[str, Any]
 
 TECHNOLOGIES = "technologies"
-# feature, operator, value, direction, strength: the log odds ratio is strength x log(odds ratio of the signal);
-# the strengths put the best possible AUC of a medium signal at 15 % churn near .76
+# feature, operator, value, direction, strength: the log odds ratio is strength x log(odds ratio of the
+# signal); the strengths put the best possible AUC of a medium signal at 15 % churn near .76
 RETAINED: tuple[tuple[str, str, Any, int, float], ...] = (
     ("employees", "between", [50, 500], 1, 1.3),
     ("revenue_growth", "between", [0.25, None], 1, 1.15),
@@ -43,8 +43,9 @@ BAD_CONJUNCTION = (("funding_stage", "in", ["Bootstrapped", "Seed"]), (TECHNOLOG
 def planted_traits(world: World) -> list[Trait]:
     """Return every trait of the world, for all three targets.
 
-    ``direction`` is +1 where holders have the target more often. For ``expanded`` the odds ratio is the one among
-    retained accounts. ``churned_first_year`` has the retention traits with the opposite sign, and two of its own.
+    ``direction`` is +1 where holders have the target more often. For ``expanded`` the odds ratio is the one
+    among retained accounts. ``churned_first_year`` has the retention traits with the opposite sign, and two
+    of its own.
     """
     if world.is_null or world.interaction == "only":
         return []
@@ -52,25 +53,33 @@ def planted_traits(world: World) -> list[Trait]:
     first = [("churned_first_year", f, o, v, -d, s) for f, o, v, d, s in RETAINED]
     first += [("churned_first_year", *row) for row in FIRST_YEAR]
     return [
-        {"target": target, "feature": feature, "operator": operator, "value": value, "direction": direction,
-         "odds_ratio": round(world.odds_ratio**strength, 4)}
+        {
+            "target": target,
+            "feature": feature,
+            "operator": operator,
+            "value": value,
+            "direction": direction,
+            "odds_ratio": round(world.odds_ratio**strength, 4),
+        }
         for target, feature, operator, value, direction, strength in own + first
     ]
 
 
 def planted_segments(world: World) -> list[Trait]:
-    """Return the conjunctions of the world: all conditions together have an effect, beyond the traits' own."""
+    """Return the conjunctions of the world: all conditions together have an effect of their own."""
     if world.is_null or world.interaction == "none":
         return []
     only = world.interaction == "only"
     conditions = GOOD_CONJUNCTION if only else BAD_CONJUNCTION
-    return [{
-        "target": "retained",
-        "name": "planted conjunction",
-        "conditions": [{"feature": f, "operator": o, "value": v} for f, o, v in conditions],
-        "direction": 1 if only else -1,
-        "odds_ratio": world.odds_ratio**2 if only else world.odds_ratio,
-    }]
+    return [
+        {
+            "target": "retained",
+            "name": "planted conjunction",
+            "conditions": [{"feature": f, "operator": o, "value": v} for f, o, v in conditions],
+            "direction": 1 if only else -1,
+            "odds_ratio": world.odds_ratio**2 if only else world.odds_ratio,
+        }
+    ]
 
 
 def key_of(feature: str, value: Any = None) -> str:
@@ -83,8 +92,8 @@ def links(world: World) -> dict[str, tuple[str, ...]]:
 
     Examples
     --------
-    >>> links(World())["revenue_musd"]
-    ('employees',)
+    >>> links(World())["business_model"]
+    ('industry',)
     """
     found: dict[str, tuple[str, ...]] = {
         "employees": ("funding_stage",),
@@ -100,7 +109,7 @@ def links(world: World) -> dict[str, tuple[str, ...]]:
     if world.traps.confounder:
         found["region"] = ("employees", "funding_stage")
     if world.source == "tables":
-        found.update({name: ("industry",) for name in ("naics", "naics_4", "naics_2")})
+        found.update(dict.fromkeys(("naics", "naics_4", "naics_2"), ("industry",)))
         if world.traps.proxies:
             found["founded"] = found.pop("founded_year")
     found["technology_count"] = found["technology_categories"] = tuple(
@@ -109,7 +118,8 @@ def links(world: World) -> dict[str, tuple[str, ...]]:
     for stack, tools in world.stacks().items():
         ends = ("Snowflake", "AWS") if stack in ENGINEERING else ("Salesforce", "Legacy ERP")
         for tool in tools:
-            found[key_of(TECHNOLOGIES, tool)] = tuple(key_of(TECHNOLOGIES, end) for end in ends if end != tool)
+            others = tuple(key_of(TECHNOLOGIES, end) for end in ends if end != tool)
+            found[key_of(TECHNOLOGIES, tool)] = others
     return found
 
 
@@ -140,10 +150,12 @@ def holds(source: pd.DataFrame | Draw, claim: Mapping[str, Any]) -> FloatArray:
     if operator == "is missing":
         return np.asarray(pd.isna(column), dtype=np.float64)
     if operator == "between":
-        return _between(column, value)
+        return _between(column, claim["value"])
     if operator == "in":
         levels = pd.Series(column)
-        return np.asarray(np.where(levels.isna(), np.nan, levels.isin(list(value))), dtype=np.float64)
+        return np.asarray(
+            np.where(levels.isna(), np.nan, levels.isin(list(claim["value"]))), dtype=np.float64
+        )
     if operator in ("has", "lacks"):
         found = _flag(column) if isinstance(value, bool | np.bool_ | None) else _tool(column, str(value))
         wanted = operator == "has" and (value is not False)
@@ -162,7 +174,8 @@ def _between(column: Any, ends: Sequence[float | None]) -> FloatArray:
 
 
 def _flag(column: Any) -> FloatArray:
-    return pd.Series(column).astype("boolean").astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    flags = pd.Series(column).astype("boolean").astype("Float64")
+    return np.asarray(flags.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
 def _tool(column: Any, tool: str) -> FloatArray:
@@ -171,6 +184,8 @@ def _tool(column: Any, tool: str) -> FloatArray:
     names = set(chain.from_iterable(cell for cell, listed in zip(cells, known, strict=True) if listed))
     spellings = {name for name in names if str(name).casefold() == tool.casefold()}
     return np.array(
-        [float(not spellings.isdisjoint(cell)) if listed else np.nan
-         for cell, listed in zip(cells, known, strict=True)]
+        [
+            float(not spellings.isdisjoint(cell)) if listed else np.nan
+            for cell, listed in zip(cells, known, strict=True)
+        ]
     )

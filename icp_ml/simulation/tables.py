@@ -17,8 +17,9 @@ from icp_ml.simulation.dirt import dirty_rows
 from icp_ml.simulation.ledger import Customers, Days, Ints, contracts
 from icp_ml.simulation.names import NAICS, STAGES
 from icp_ml.simulation.planted import TECHNOLOGIES
+from icp_ml.simulation.traps import Traps
 from icp_ml.simulation.truth import Truth, make_truth
-from icp_ml.simulation.world import BoolArray, Draw, FloatArray, Traps, World, draw, odds_ratio_of, stream
+from icp_ml.simulation.world import BoolArray, Draw, FloatArray, World, draw, odds_ratio_of, stream
 
 TABLE_TRAPS = {"missing": 0.08, "parents": 0.10}
 STATES = 3
@@ -74,7 +75,9 @@ class SimulatedTables:
                 frame.assign(**text).to_parquet(path, index=False, compression="zstd")
             elif ending in ("csv", "csv.gz"):
                 packed: Any = {"method": "gzip", "mtime": 0} if ending == "csv.gz" else None
-                frame.to_csv(path, index=False, date_format="%Y-%m-%d", lineterminator="\n", compression=packed)
+                frame.to_csv(
+                    path, index=False, date_format="%Y-%m-%d", lineterminator="\n", compression=packed
+                )
             else:
                 raise ConfigError(f"expected csv, csv.gz or parquet, found {ending!r}", found=ending)
         return home
@@ -100,9 +103,9 @@ def make_tables(
 ) -> SimulatedTables:
     """Simulate the CRM of a vendor with planted traits.
 
-    Contracts are 80 % annual, 10 % monthly (open-ended) and 10 % of three years. At the end of each term an account
-    renews with the probability its traits give it; a first term of a year has two planted traits of its own.
-    Nothing that happens after ``until`` is recorded, except the ends of running contracts.
+    Contracts are 80 % annual, 10 % monthly (open-ended) and 10 % of three years. At the end of each term an
+    account renews with the probability its traits give it; a first term of a year has two planted traits of
+    its own. Nothing that happens after ``until`` is recorded, except the ends of running contracts.
 
     Parameters
     ----------
@@ -119,7 +122,7 @@ def make_tables(
     expansion
         Yearly share of retained customers that expand.
     prospects
-        Companies that were lost deals and never customers, as a share of ``n_accounts``; smaller than customers.
+        Companies that were lost deals and never customers, as a share of ``n_accounts``; a little smaller.
     history
         Share of customers with more than one row in accounts.
     dirty
@@ -128,8 +131,8 @@ def make_tables(
     n_tools, n_nulls, interaction, interaction_only
         As in :func:`make_frame`.
     traps
-        Changes to the default set (proxies, confounder, 8 % missing, 10 % of accounts in groups); traps that only
-        labelled frames can have are refused.
+        Changes to the default set (proxies, confounder, 8 % missing, 10 % of accounts in groups); traps that
+        only labelled frames can have are refused.
 
     Raises
     ------
@@ -148,9 +151,15 @@ def make_tables(
     chosen = traps if isinstance(traps, Traps) else Traps.of({**TABLE_TRAPS, **(traps or {})})
     _refuse_frame_traps(chosen)
     world = World(
-        odds_ratio=odds_ratio_of(signal), churn=churn / 1.05, expansion=expansion,
-        first_year_churn=min(0.5, 1.2 * churn / 1.05), n_tools=n_tools, n_nulls=n_nulls, source="tables",
-        interaction="only" if interaction_only else "added" if interaction else "none", traps=chosen,
+        odds_ratio=odds_ratio_of(signal),
+        churn=churn / 1.05,
+        expansion=expansion,
+        first_year_churn=min(0.5, 1.2 * churn / 1.05),
+        n_tools=n_tools,
+        n_nulls=n_nulls,
+        source="tables",
+        interaction="only" if interaction_only else "added" if interaction else "none",
+        traps=chosen,
     )
     truth = make_truth(world)
     last = np.datetime64(until, "D")
@@ -160,7 +169,8 @@ def make_tables(
     states = _states(companies, since, seed)
     customers = _customers(truth, states, begins, since, companies.size, seed)
     rows, left, final = contracts(customers, last, seed)
-    others = draw(world, round(prospects * n_accounts), int(stream(seed, "prospects").integers(2**31)), shift=0.25)
+    other_seed = int(stream(seed, "prospects").integers(2**31))
+    others = draw(world, round(prospects * n_accounts), other_seed, shift=0.25)
     met = _starts(len(others), np.datetime64(start, "D"), last, seed + 1)
     ids = _ids(n_accounts + len(others), seed)
     everyone = _Everyone(ids, begins, met, since, left, final, customers.retained[:, 0])
@@ -188,7 +198,9 @@ class _Everyone:
 
 def _check(n_accounts: int, start: str, until: str) -> None:
     if n_accounts < 50:
-        raise ConfigError(f"expected at least 50 accounts, found {n_accounts}: raise it", n_accounts=n_accounts)
+        raise ConfigError(
+            f"expected at least 50 accounts, found {n_accounts}: raise it", n_accounts=n_accounts
+        )
     if np.datetime64(until, "D") - np.datetime64(start, "D") < np.timedelta64(365, "D"):
         raise ConfigError(f"expected a year or more between start and until, found {start} to {until}")
 
@@ -197,7 +209,9 @@ def _refuse_frame_traps(traps: Traps) -> None:
     names = ("label_noise", "collider", "survivorship", "duplicates", "drift")
     found = [name for name in names if getattr(traps, name)]
     if found:
-        raise ConfigError(f"expected traps that tables have, found {found}: use make_frame for these", found=found)
+        raise ConfigError(
+            f"expected traps that tables have, found {found}: use make_frame for these", found=found
+        )
 
 
 def _ids(n: int, seed: int) -> NDArray[Any]:
@@ -251,11 +265,11 @@ def _customers(
     rng = stream(seed, "arr")
     arr = np.round(np.exp(9.6 + 0.6 * size + 0.5 * rng.standard_normal(len(begins))), -1)
     arr[np.argmax(arr)] *= 10  # one whale
-    chances = [
+    retained, expanded, first_year = (
         np.column_stack([truth.probability(state, target, given_retained=True) for state in states])
         for target in ("retained", "expanded", "churned_first_year")
-    ]
-    return Customers(begins, since, *chances, arr=np.maximum(600.0, arr))
+    )
+    return Customers(begins, since, retained, expanded, first_year, np.maximum(600.0, arr))
 
 
 def _accounts(everyone: _Everyone, states: list[Draw], others: Draw, world: World, seed: int) -> pd.DataFrame:
@@ -270,12 +284,23 @@ def _accounts(everyone: _Everyone, states: list[Draw], others: Draw, world: Worl
     parts = []
     for state, companies in enumerate(states):
         at = np.flatnonzero(~np.isnat(everyone.since[:, state]))
-        parts.append(_account_rows(companies, at, everyone.ids[at], everyone.since[at, state], parents[at],
-                                   _naics(companies, prefix[:n], wrong[:n], seed)[at]))
+        parts.append(
+            _account_rows(
+                companies,
+                at,
+                everyone.ids[at],
+                everyone.since[at, state],
+                parents[at],
+                _naics(companies, prefix[:n], wrong[:n], seed)[at],
+            )
+        )
     met = everyone.met - np.timedelta64(60, "D")
     at = np.arange(len(others))
-    parts.append(_account_rows(others, at, everyone.ids[n:], met, parents[n:],
-                               _naics(others, prefix[n:], wrong[n:], seed)))
+    parts.append(
+        _account_rows(
+            others, at, everyone.ids[n:], met, parents[n:], _naics(others, prefix[n:], wrong[n:], seed)
+        )
+    )
     frame = pd.concat(parts, ignore_index=True)
     # a company's unknown field stays unknown in all its rows
     codes, _ = pd.factorize(frame["account_id"], sort=True)
@@ -291,7 +316,13 @@ def _accounts(everyone: _Everyone, states: list[Draw], others: Draw, world: Worl
 def _unknown(name: str, size: FloatArray, traps: Traps, seed: int) -> BoolArray:
     rng = stream(seed, f"unknown {name}")
     chance = np.full(len(size), traps.missing)
-    if traps.missing_by_size and name in ("employees", "revenue_musd", "sites", "it_spend_kusd", "funding_stage"):
+    if traps.missing_by_size and name in (
+        "employees",
+        "revenue_musd",
+        "sites",
+        "it_spend_kusd",
+        "funding_stage",
+    ):
         # one at the smallest, none at the largest
         place = np.argsort(np.argsort(size)) / max(1, len(size) - 1)
         chance = 1 - (1 - chance) * (1 - np.clip(2 * traps.missing_by_size * (1 - place), 0, 0.95))
@@ -301,7 +332,11 @@ def _unknown(name: str, size: FloatArray, traps: Traps, seed: int) -> BoolArray:
 def _account_rows(
     companies: Draw, at: Ints, ids: NDArray[Any], since: Days, parents: NDArray[Any], naics: NDArray[Any]
 ) -> pd.DataFrame:
-    columns: dict[str, Any] = {"account_id": ids, "valid_from": since.astype("datetime64[ns]"), "parent_id": parents}
+    columns: dict[str, Any] = {
+        "account_id": ids,
+        "valid_from": since.astype("datetime64[ns]"),
+        "parent_id": parents,
+    }
     for name, values in companies.columns.items():
         if name == "founded_year":
             columns["founded"] = _founded(values)[at]
@@ -340,14 +375,17 @@ def _technologies(
     first = np.where(late, known[at] + rng.integers(200, 1200, len(at)).astype("timedelta64[D]"), first)
     gone = ~fixed & (rng.random(len(at)) < 0.08)
     end = first + rng.integers(300, 1500, len(at)).astype("timedelta64[D]")
-    frame = pd.DataFrame({
-        "account_id": everyone.ids[at],
-        "technology": names[tool],
-        "category": category[tool],
-        "first_seen": first.astype("datetime64[ns]"),
-        "last_seen": np.where(gone & (end <= last), end, np.datetime64("NaT")).astype("datetime64[ns]"),
-    })
-    return frame[first <= last].sort_values(["account_id", "technology"], kind="stable", ignore_index=True)
+    frame = pd.DataFrame(
+        {
+            "account_id": everyone.ids[at],
+            "technology": names[tool],
+            "category": category[tool],
+            "first_seen": first.astype("datetime64[ns]"),
+            "last_seen": np.where(gone & (end <= last), end, np.datetime64("NaT")).astype("datetime64[ns]"),
+        }
+    )
+    seen = pd.DataFrame(frame[first <= last])
+    return seen.sort_values(["account_id", "technology"], kind="stable", ignore_index=True)
 
 
 def _categories(world: World) -> NDArray[Any]:

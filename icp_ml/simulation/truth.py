@@ -12,7 +12,15 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from icp_ml.errors import ConfigError
-from icp_ml.simulation.planted import TECHNOLOGIES, Trait, holds, key_of, links, planted_segments, planted_traits
+from icp_ml.simulation.planted import (
+    TECHNOLOGIES,
+    Trait,
+    holds,
+    key_of,
+    links,
+    planted_segments,
+    planted_traits,
+)
 from icp_ml.simulation.world import VERSION, BoolArray, Draw, FloatArray, World, draw, stream
 
 TARGETS = ("retained", "expanded", "churned_first_year")
@@ -34,7 +42,7 @@ class Truth:
     segments
         Planted conjunctions: dicts of target, name, conditions, direction, odds_ratio; usually none.
     proxies
-        Column or ``technologies:TOOL`` to the planted one it follows, whatever the target; see :meth:`kind_of`.
+        Column or ``technologies:TOOL`` to the planted one it follows, for any target; see :meth:`kind_of`.
     confounded
         Columns associated with the outcome only through another one.
     nulls
@@ -69,12 +77,12 @@ class Truth:
         return [trait for trait in self.traits if trait["target"] == target]
 
     def mask(self, claim: Mapping[str, Any], frame: pd.DataFrame) -> BoolArray:
-        """Return which rows hold a trait or segment, planted or reported; a row with an unknown field does not.
+        """Return which rows hold a trait or segment, planted or reported; not those with an unknown field.
 
         Parameters
         ----------
         claim
-            Dict with feature, operator (in, between, has, lacks, is missing) and value, or with ``conditions``.
+            Dict with feature, operator (in, between, has, lacks, is missing), value; or with ``conditions``.
         frame
             Rows with the columns named, such as :meth:`population`.
         """
@@ -85,8 +93,8 @@ class Truth:
     ) -> FloatArray:
         """Return P(target = 1 | x) of each row: what the labels are drawn from, label noise included.
 
-        Exact for complete rows. Where a planted field is unknown, the average over holding it or not, weighted by
-        its share in the population (an approximation: the other columns may tell more).
+        Exact for complete rows. Where a planted field is unknown, the average over holding it or not, weighed
+        by its share in the population (an approximation: the other columns may tell more).
 
         Parameters
         ----------
@@ -123,8 +131,10 @@ class Truth:
         frame["expanded"] &= frame["retained"]
         return frame
 
-    def rate(self, claim: Mapping[str, Any] | BoolArray, frame: pd.DataFrame, target: str = "retained") -> float:
-        """Return the true rate of ``target`` among the rows of ``frame`` that hold the claim; NaN if none does.
+    def rate(
+        self, claim: Mapping[str, Any] | BoolArray, frame: pd.DataFrame, target: str = "retained"
+    ) -> float:
+        """Return the true rate of ``target`` among the rows of ``frame`` that hold the claim; NaN if none.
 
         Parameters
         ----------
@@ -140,7 +150,9 @@ class Truth:
             return float("nan")
         return float(self.probability(frame, target)[members].mean())
 
-    def lift(self, claim: Mapping[str, Any] | BoolArray, frame: pd.DataFrame, target: str = "retained") -> float:
+    def lift(
+        self, claim: Mapping[str, Any] | BoolArray, frame: pd.DataFrame, target: str = "retained"
+    ) -> float:
         """Return the rate among holders minus the rate among all, as a share (0.05 = 5 points)."""
         return self.rate(claim, frame, target) - self.rate(np.ones(len(frame), dtype=bool), frame, target)
 
@@ -159,8 +171,8 @@ class Truth:
         Returns
         -------
         str
-            planted; component (of a planted conjunction); proxy; confounded; echo (planted, or linked to what is
-            planted, for an outcome that this one contains); leak; null.
+            planted; component (of a planted conjunction); proxy; confounded; echo (planted, or linked to what
+            is planted, for an outcome that this one contains); leak; null.
         """
         key = key_of(feature, value)
         if feature == "health_score":
@@ -168,7 +180,9 @@ class Truth:
         own = self._planted(target)
         parts = {
             key_of(part["feature"], part["value"])
-            for segment in self.segments if segment["target"] == target for part in segment["conditions"]
+            for segment in self.segments
+            if segment["target"] == target
+            for part in segment["conditions"]
         }
         linked = set(links(self.world).get(key, ()))
         if key in own:
@@ -194,7 +208,9 @@ class Truth:
 
     def _noisy(self, frame: pd.DataFrame | Draw, target: str) -> FloatArray:
         noise = self.world.traps.label_noise
-        return np.asarray((1 - noise) * self._mixture(frame, target) + noise * wanted_rates(self.world)[target])
+        return np.asarray(
+            (1 - noise) * self._mixture(frame, target) + noise * wanted_rates(self.world)[target]
+        )
 
     def _mixture(self, frame: pd.DataFrame | Draw, target: str) -> FloatArray:
         late = self._late(frame)
@@ -235,7 +251,9 @@ class Truth:
 def wanted_rates(world: World) -> dict[str, float]:
     """Return the rate each target's intercept is solved for; ``expanded`` among retained accounts."""
     return {
-        "retained": 1 - world.churn, "expanded": world.expansion, "churned_first_year": world.first_year_churn
+        "retained": 1 - world.churn,
+        "expanded": world.expansion,
+        "churned_first_year": world.first_year_churn,
     }
 
 
@@ -275,7 +293,8 @@ def make_truth(world: World) -> Truth:
     }
     followers = {
         name: next(end for end in ends if end in planted)
-        for name, ends in linked.items() if name not in planted and planted & set(ends)
+        for name, ends in linked.items()
+        if name not in planted and planted & set(ends)
     }
     confounded = [name for name in ("region",) if name in followers]
     columns = [*draw(world, 1, 0).columns, *(key_of(TECHNOLOGIES, tool) for tool in world.tools())]

@@ -7,7 +7,7 @@ companies, so what is learned on one can be judged on the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
@@ -25,6 +25,7 @@ from icp_ml.simulation.names import (
     STACKS,
     STAGES,
 )
+from icp_ml.simulation.traps import Traps
 
 VERSION = "1"
 SIGNALS = {"null": 1.0, "weak": 1.5, "medium": 2.2, "strong": 3.5}
@@ -33,85 +34,6 @@ STAGE_SHARES = (0.26, 0.15, 0.17, 0.14, 0.11, 0.08, 0.09)
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Traps:
-    """What makes a simulated base hard to read truthfully; each can be switched alone.
-
-    Parameters
-    ----------
-    proxies
-        Revenue, sites, IT spend, web rank, founding year, hiring rate, business model and IT maturity follow
-        planted features (correlation .85 for the close ones); off: they are independent of everything.
-    confounder
-        Region depends on size and funding and these on the outcome: it is associated, without an effect of its own.
-    missing
-        Share of values missing completely at random, in every feature column (stacks unknown: a third of it).
-    missing_by_size
-        Share of values of size, money and funding columns missing more often the smaller the company.
-    label_noise
-        Share of labels replaced by a draw from the base rate, whatever the features say.
-    collider
-        Adds ``health_score``, a post-sale column that knows the outcome (single-feature AUC about .9).
-    survivorship
-        Accounts that left were enriched again afterwards: 20 % fewer employees, 15 % more missing values.
-    duplicates
-        Share of companies that appear a second time under another account id, with the same labels.
-    parents
-        Share of accounts that belong to groups of four with one parent, industry, region and related fate.
-    drift
-        Over snapshots: the first planted tool's log odds ratio halves in the newest quarter of them, and
-        a tool nobody had before (``NovaCRM``) is adopted by 20 %.
-
-    Examples
-    --------
-    >>> Traps().proxies, Traps(label_noise=0.05).label_noise
-    (True, 0.05)
-    """
-
-    proxies: bool = True
-    confounder: bool = True
-    missing: float = 0.15
-    missing_by_size: float = 0.0
-    label_noise: float = 0.0
-    collider: bool = False
-    survivorship: bool = False
-    duplicates: float = 0.0
-    parents: float = 0.0
-    drift: bool = False
-
-    @classmethod
-    def of(cls, traps: Traps | Mapping[str, float | bool] | None) -> Traps:
-        """Return the default set with the given changes.
-
-        Parameters
-        ----------
-        traps
-            None for the defaults, a mapping of changes to them, or a complete set.
-
-        Raises
-        ------
-        ConfigError
-            If a trap is unknown or a share lies outside 0 to 0.9.
-        """
-        if isinstance(traps, Traps):
-            chosen = traps
-        else:
-            known = {item.name for item in fields(cls)}
-            unknown = sorted(set(traps or {}) - known)
-            if unknown:
-                raise ConfigError(
-                    f"expected traps out of {sorted(known)}, found {unknown}: correct the names", unknown=unknown
-                )
-            chosen = replace(cls(), **dict(traps or {}))  # type: ignore[arg-type]
-        for name, value in asdict(chosen).items():
-            if not 0.0 <= float(value) <= (1.0 if isinstance(value, bool) else 0.9):
-                raise ConfigError(f"expected {name} between 0 and 0.9, found {value}", trap=name, found=value)
-        return chosen
-
-
-NO_TRAPS = Traps(proxies=False, confounder=False, missing=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +55,8 @@ class World:
     n_nulls
         Number of columns that are independent of everything, of every type.
     interaction
-        ``"none"``, ``"added"`` (one harmful conjunction beside the traits) or ``"only"`` (one good conjunction
-        and nothing else).
+        ``"none"``, ``"added"`` (one harmful conjunction beside the traits) or ``"only"`` (one good
+        conjunction and nothing else).
     source
         ``"frame"`` or ``"tables"``: which maker the world belongs to.
     drift_from
@@ -155,12 +77,19 @@ class World:
     traps: Traps = field(default_factory=Traps)
 
     def __post_init__(self) -> None:
-        for name, low, high in (("churn", 0.02, 0.5), ("expansion", 0.02, 0.9), ("first_year_churn", 0.02, 0.5),
-                                ("n_tools", 40, 100), ("n_nulls", 0, 500), ("odds_ratio", 1.0, 50.0)):
+        for name, low, high in (
+            ("churn", 0.02, 0.5),
+            ("expansion", 0.02, 0.9),
+            ("first_year_churn", 0.02, 0.5),
+            ("n_tools", 40, 100),
+            ("n_nulls", 0, 500),
+            ("odds_ratio", 1.0, 50.0),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(
-                    f"expected {name} between {low} and {high}, found {getattr(self, name)}: choose a value inside",
-                    setting=name, found=getattr(self, name),
+                    f"expected {name} between {low} and {high}, found {getattr(self, name)}: change it",
+                    setting=name,
+                    found=getattr(self, name),
                 )
 
     @property
@@ -269,8 +198,8 @@ def draw(world: World, n: int, seed: int, *, shift: float = 0.0, nulls: bool = T
     seed
         Seed of every block of columns.
     shift
-        0: companies like the customers. 1: prospects that are far smaller, mostly from regions and industries no
-        customer comes from, with thinner stacks; between: in between.
+        0: companies like the customers. 1: prospects that are far smaller, mostly from regions and industries
+        no customer comes from, with thinner stacks; between: in between.
     nulls
         Whether to draw the columns that are independent of everything.
     """
@@ -296,7 +225,7 @@ def _stages(seed: int, size: FloatArray, growth: FloatArray) -> NDArray[Any]:
     latent = 0.35 * size + 0.35 * growth + np.sqrt(1 - 2 * 0.35**2) * noise
     # cut points are the standard normal quantiles of the cumulated STAGE_SHARES
     cuts = np.array([-0.6433, -0.2275, 0.2019, 0.5828, 0.9542, 1.3408])
-    return np.array(STAGES, dtype=object)[np.searchsorted(cuts, latent)]
+    return np.asarray(np.array(STAGES, dtype=object)[np.searchsorted(cuts, latent)])
 
 
 def _industries(seed: int, n: int, shift: float) -> NDArray[Any]:
@@ -310,7 +239,7 @@ def _industries(seed: int, n: int, shift: float) -> NDArray[Any]:
 def _regions(world: World, seed: int, size: FloatArray, stage: NDArray[Any], shift: float) -> NDArray[Any]:
     rng = stream(seed, "region")
     n = len(size)
-    # the middle of the planted band of employees lies at size 0.2; region follows size and funding, nothing else
+    # the middle of the planted band of employees lies at size 0.2; region follows only size and funding
     middle = np.exp(-(((size - 0.2) / 0.8) ** 4))
     funded = np.isin(stage, STAGES[2:5])
     pull = 4.0 * middle + 2.4 * funded - 3.4 if world.traps.confounder else np.zeros(n)
@@ -322,7 +251,12 @@ def _regions(world: World, seed: int, size: FloatArray, stage: NDArray[Any], shi
 
 
 def _proxies(
-    world: World, seed: int, size: FloatArray, growth: FloatArray, maturity: FloatArray, industry: NDArray[Any]
+    world: World,
+    seed: int,
+    size: FloatArray,
+    growth: FloatArray,
+    maturity: FloatArray,
+    industry: NDArray[Any],
 ) -> dict[str, NDArray[Any]]:
     rng = stream(seed, "proxies")
     n = len(size)
@@ -356,7 +290,9 @@ def _tools(world: World, seed: int, maturity: FloatArray, engineering: FloatArra
         base = engineering if stack in ENGINEERING else maturity
         latent = np.sqrt(0.6) * base + np.sqrt(0.4) * rng.standard_normal(len(base))
         # one main vendor or none: the best utility wins, so that vendors of one stack exclude each other
-        utility = np.array([1.4, 0.6, 0.7, -0.2, -0.4, 0.1]) + latent[:, None] * np.array([0.9, 0.2, -0.9, 0, 0.3, -0.5])
+        level = np.array([1.4, 0.6, 0.7, -0.2, -0.4, 0.1])
+        slope = np.array([0.9, 0.2, -0.9, 0.0, 0.3, -0.5])
+        utility = level + latent[:, None] * slope
         main = np.argmax(utility + rng.gumbel(size=utility.shape), axis=1)
         extras = len(tools) - 5
         # shares from 32 % down to 3 %, rare tools last

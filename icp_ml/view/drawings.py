@@ -17,7 +17,7 @@ STRIP_WIDTH = 260
 STRIP_HEIGHT = 26
 PLOT_WIDTH = 420
 PLOT_HEIGHT = 300
-MARGIN = (46, 12, 14, 40)  # left, right, top, bottom
+MARGIN = (58, 22, 14, 42)  # left, right, top, bottom
 
 
 @dataclass(frozen=True, slots=True)

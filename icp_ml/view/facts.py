@@ -120,7 +120,7 @@ def reading_guide(facts: Mapping[str, Any]) -> Rows:
         ),
         (
             "At equal other features",
-            "The difference that stays when accounts are compared that are alike in everything else known.",
+            "Accounts with the trait less those without it, in points, alike in everything else known.",
         ),
         ("q", f"Among the lines accepted, about {accepted} may be luck. Everything searched is counted in."),
         ("Not enough evidence", "These accounts can’t tell. It doesn’t say that there is no difference."),

@@ -14,7 +14,7 @@ from icp_ml.errors import NotEnoughDataError
 from icp_ml.view import wording
 from icp_ml.view.facts import data_facts, model_facts, reading_guide
 from icp_ml.view.quality import quality_figures, quality_rows
-from icp_ml.view.traits import segment_rows, trait_rows, trait_scale
+from icp_ml.view.traits import by_outcome, segment_rows, trait_rows, trait_scale
 
 if TYPE_CHECKING:
     from icp_ml.data.rejects import Rejects
@@ -27,6 +27,7 @@ GROUPS = (
     ("nice_to_have", "What also goes with it", "Real differences, smaller or shared with other features."),
     ("hard_no", "Who doesn’t", "Traits to disqualify on: such accounts fared clearly worse."),
     ("caution", "Where to look twice", "Such accounts fared worse, by less or together with other features."),
+    ("unknown", "What stands in for another trait", "Useful to find accounts, wrong as an explanation."),
 )
 
 
@@ -125,17 +126,16 @@ def _top(model: IcpModel, profile: Profile, evaluation: Evaluation | None) -> di
     counts = {str(role): int(n) for role, n in roles.value_counts().items()}
     accounts = model.facts.get("accounts")
     tiles = [{"value": wording.count(accounts), "label": "accounts learnt from"}]
-    for target, facts in dict(model.facts.get("targets") or {}).items():
+    for target, rate in dict(profile.facts.get("base_rates") or {}).items():
         verb = wording.TARGET_VERBS.get(target, target)
-        label = f"of account snapshots {verb}"
-        tiles.append({"value": wording.share(facts.get("base_rate")), "label": label})
+        tiles.append({"value": wording.share(rate), "label": f"of accounts {verb}, the base rate"})
     if evaluation is not None:
         tiles += _auc_tiles(evaluation)
     return {
         "headline": wording.headline(counts, accounts),
         "subline": _subline(model),
         "tiles": tiles,
-        "limit": _limit(profile.facts),
+        "limits": _limits(profile.facts),
     }
 
 
@@ -158,12 +158,11 @@ def _subline(model: IcpModel) -> str:
     return f"Learnt from snapshots {first} to {last}; each outcome read within the {horizon} months after."
 
 
-def _limit(facts: Mapping[str, Any]) -> str:
-    """Return the profile's own sentence on what these data could have shown, or nothing."""
-    text = facts.get("detectable_effect", facts.get("detectable", ""))
-    if isinstance(text, Mapping):
-        return " ".join(str(value) for value in text.values())
-    return str(text)
+def _limits(facts: Mapping[str, Any]) -> list[str]:
+    """Return the profile's own sentences on what these data could have shown."""
+    texts = facts.get("detectable_effect") or {}
+    lines = [str(text) for text in (texts.values() if isinstance(texts, Mapping) else [texts])]
+    return [line[:1].upper() + line[1:] for line in lines]
 
 
 def _profile_parts(profile: Profile) -> dict[str, Any]:
@@ -173,8 +172,9 @@ def _profile_parts(profile: Profile) -> dict[str, Any]:
     rows = trait_rows(accepted, scale)
     groups = [
         {"role": role, "name": wording.ROLE_NAMES[role], "title": title, "note": note}
-        | {"traits": [row for row in rows if row["role"] == role]}
+        | {"outcomes": by_outcome([row for row in rows if row["role"] == role])}
         for role, title, note in GROUPS
+        if role != "unknown" or any(row["role"] == role for row in rows)
     ]
     untold = traits[~traits["kind"].isin(["icp", "anti_icp"])]
     return {

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from icp_ml.insight.predicates import Predicate
+from icp_ml.insight.wording import sentence
 from icp_ml.view import wording
 from icp_ml.view.drawings import Scale, interval_strip, strip_axis, strip_scale
 
@@ -50,7 +52,7 @@ def _trait_row(row: dict[Any, Any], scale: Scale) -> dict[str, Any]:
         "text": str(row["trait"]),
         "role": str(row["role"]),
         "target_name": wording.target_name(row["target"]),
-        "sentence": wording.evidence_sentence(row),
+        "sentence": _sentence(row),
         "rate": wording.share(row["rate"]),
         "base_rate": wording.share(row["base_rate"]),
         "lift": wording.points(row["lift"]),
@@ -62,7 +64,21 @@ def _trait_row(row: dict[Any, Any], scale: Scale) -> dict[str, Any]:
         "q_value": wording.chance(row["q_value"]),
         "accounts_needed": wording.count(row["accounts_needed"]),
         "strip": strip,
+        "size": abs(row["lift"]) if wording.known(row["lift"]) else 0.0,
     }
+
+
+def by_outcome(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Group rows by outcome, outcomes as they come, the largest lift first within each."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(row["target_name"], []).append(row)
+    return [(name, sorted(found, key=lambda row: -row["size"])) for name, found in grouped.items()]
+
+
+def _sentence(row: dict[Any, Any]) -> str:
+    """Return the sentence its evidence permits, without naming again the trait that stands above it."""
+    return sentence(row).replace(f'Accounts where "{row["trait"]}" holds', "Such accounts")
 
 
 def segment_rows(segments: pd.DataFrame) -> list[dict[str, str]]:
@@ -104,22 +120,7 @@ def conditions_text(conditions: str | list[dict[str, Any]]) -> str:
     Examples
     --------
     >>> conditions_text('[{"feature": "employees", "operator": "between", "value": [50, 500]}]')
-    'employees between 50 and 500'
-    >>> conditions_text([{"feature": "technologies", "operator": "has", "value": "Slack"}])
-    'technologies has Slack'
+    'employees 50 to 500'
     """
     parsed = json.loads(conditions) if isinstance(conditions, str) else conditions
-    return ", ".join(_condition_text(item) for item in parsed)
-
-
-def _condition_text(item: dict[str, Any]) -> str:
-    feature, operator, value = str(item["feature"]), str(item["operator"]), item.get("value")
-    if operator == "is missing":
-        return f"{feature} is missing"
-    if operator == "between" and isinstance(value, list) and len(value) == 2:
-        low, high = value
-        if low is None:
-            return f"{feature} below {high}"
-        return f"{feature} at least {low}" if high is None else f"{feature} between {low} and {high}"
-    shown = ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
-    return f"{feature} {operator} {shown}"
+    return " and ".join(Predicate.from_dict(item).text() for item in parsed)

@@ -1,7 +1,6 @@
-"""Numbers into words: rates, lifts and the sentence that a trait's evidence permits.
+"""Numbers into words: rates, lifts, counts and the headline.
 
-Which sentence may stand is decided by the evidence alone: what luck could have produced is said to be so,
-a lift that vanishes among similar accounts is called a stand-in, and nothing here ever claims a cause.
+The sentences on single traits are not here: ``insight.wording`` decides what their evidence permits.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ ROLE_NAMES = {
     "nice_to_have": "Nice to have",
     "hard_no": "Hard no",
     "caution": "Caution",
+    "unknown": "Stand-in",
 }
 
 
@@ -120,45 +120,6 @@ def chance(value: Any) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def evidence_sentence(trait: Mapping[str, Any]) -> str:
-    """Say what a trait's evidence permits to say, in one sentence.
-
-    Parameters
-    ----------
-    trait
-        One row of ``Profile.traits``.
-
-    Returns
-    -------
-    A sentence about association; never about cause.
-
-    Examples
-    --------
-    >>> row = {"kind": "icp", "target": "retained", "lift": 0.09, "adjusted_low": 0.02, "adjusted_high": 0.1}
-    >>> evidence_sentence(row)
-    'Such accounts stayed more often, also among otherwise similar accounts.'
-    >>> evidence_sentence(row | {"adjusted_low": -0.02, "proxy_of": "revenue"})
-    'Such accounts stayed more often, but not among otherwise similar accounts: a stand-in for revenue?'
-    """
-    if trait.get("kind") not in ("icp", "anti_icp"):
-        needed = trait.get("accounts_needed")
-        more = f"; telling would take about {count(needed)} accounts" if known(needed) else ""
-        return f"Not distinguishable from luck with these data{more}."
-    verb = TARGET_VERBS.get(str(trait.get("target")), "reached the target")
-    often = "more often" if trait.get("lift", 0.0) > 0 else "less often"
-    start = f"Such accounts {verb} {often}"
-    low, high = trait.get("adjusted_low"), trait.get("adjusted_high")
-    if low is None or high is None or not (known(low) and known(high)):
-        return f"{start}; not compared among otherwise similar accounts."
-    if low <= 0 <= high:
-        proxy = str(trait.get("proxy_of") or "")
-        stand_in = f": a stand-in for {proxy}?" if proxy else ""
-        return f"{start}, but not among otherwise similar accounts{stand_in or '.'}"
-    if (low > 0) != (trait.get("lift", 0.0) > 0):
-        return f"{start}, yet the sign turns among otherwise similar accounts: don't rely on it."
-    return f"{start}, also among otherwise similar accounts."
-
-
 def headline(kinds: Mapping[str, int], n_accounts: Any) -> str:
     """Say in one line how much the data could tell.
 
@@ -186,5 +147,6 @@ def headline(kinds: Mapping[str, int], n_accounts: Any) -> str:
     accounts = f"{count(n_accounts)} accounts" if known(n_accounts) else "these accounts"
     if not parts:
         return f"No trait of {accounts} can be told from luck"
+    total = sum(kinds.get(role, 0) for role in plural)
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"{listed} {'hold' if sum(kinds.values()) != 1 else 'holds'} up on {accounts}"
+    return f"{listed} {'holds' if total == 1 else 'hold'} up on {accounts}"

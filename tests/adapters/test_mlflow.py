@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -199,11 +200,48 @@ def test_unknown_addresses_and_foreign_models_are_named(
         load(f"runs:/{run.info.run_id}/tables", tracking_uri=store)
 
 
-def test_tracking_address_of_the_caller_is_left_alone(store: str, version: str) -> None:
-    before = mlflow.get_tracking_uri()
+def test_tracking_address_of_the_caller_is_left_alone(
+    store: str, version: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mlflow.set_tracking_uri(None)
     MlflowTracker(model_name="icp", tracking_uri=store).champion()
-    assert mlflow.get_tracking_uri() == before
+    assert not mlflow.is_tracking_uri_set()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+    MlflowTracker(model_name="icp", tracking_uri=store).champion()
+    assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path / 'other.db'}"
     assert mlflow.active_run() is None
+    mlflow.set_tracking_uri(None)
+
+
+def test_inside_mlflow_run_the_given_run_is_joined(
+    store: str, record: RunRecord, bundle: Path, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = client.create_experiment(
+        "project", artifact_location=f"{Path(store[10:]).parent / 'project'}"
+    )
+    run = client.create_run(experiment)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    tracker = MlflowTracker(experiment="unused", model_name="project", tracking_uri="sqlite:////elsewhere.db")
+    version = tracker.log(record, bundle)
+    assert client.get_model_version("project", version.split("/")[1]).run_id == run.info.run_id
+    assert client.get_experiment_by_name("unused") is None
+
+
+def test_rest_gives_the_same_scores(
+    version: str, model: IcpModel, fresh: pd.DataFrame, in_store: object
+) -> None:
+    from mlflow.pyfunc.scoring_server import invocations
+
+    pyfunc = mlflow.pyfunc.load_model("models:/icp/1")
+    rows = json.loads(fresh.to_json(orient="split", index=False))
+    body = json.dumps({"dataframe_split": rows, "params": {"reasons": 1}})
+    answer = invocations(body, "application/json", pyfunc, pyfunc.metadata.get_input_schema())
+    assert answer.status == 200, answer.response
+    found = pd.DataFrame(json.loads(answer.response)["predictions"])
+    expected = model.score(fresh, reasons=1)
+    assert found["p_retained"].tolist() == expected["p_retained"].tolist()
+    assert found["reason_1"].fillna("").tolist() == expected["reason_1"].fillna("").tolist()
 
 
 def test_files_stay_beside_the_database(version: str, store: str) -> None:

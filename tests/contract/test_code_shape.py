@@ -23,7 +23,9 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_files_and_functions_stay_short(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 400
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     long = {function.name: body_lines(function) for function in functions if body_lines(function) > 60}
     assert not long
 
@@ -35,9 +37,20 @@ def test_no_drawer_without_a_label() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_is_unpickled_evaluated_or_printed(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    imported = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    called = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    imported = {
+        alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    imported |= {
+        (node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    }
     assert not called & {"eval", "exec", "print"}
     assert not imported & {"pickle", "cloudpickle", "dill", "joblib"}
 
@@ -47,7 +60,10 @@ def test_only_the_estimator_file_names_lightgbm() -> None:
         str(path.relative_to(PACKAGE))
         for path in FILES
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "lightgbm" for alias in node.names))
+        if (
+            isinstance(node, ast.Import)
+            and any(alias.name.split(".")[0] == "lightgbm" for alias in node.names)
+        )
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lightgbm")
     }
     assert doors == {"model/estimator.py"}
@@ -58,6 +74,7 @@ def test_only_windows_knows_date_offsets() -> None:
         str(path.relative_to(PACKAGE))
         for path in FILES
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in {"DateOffset", "MonthEnd", "QuarterEnd", "offsets"}
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"DateOffset", "MonthEnd", "QuarterEnd", "offsets"}
     }
     assert users <= {"data/windows.py"}

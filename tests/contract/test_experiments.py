@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("ICP_ML_DATA", ROOT.parent / "shared" / "data"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets are not beside the repository")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the public data sets are not beside the repository"
+)
 
 
 def smoke(name: str, out: Path) -> dict[str, object]:

@@ -20,11 +20,13 @@ SEGMENT = [
 ]
 
 
-def profile(*traits: dict, segments: tuple = (), lift: float = 1.5) -> SimpleNamespace:
+def profile(
+    *traits: dict, segments: tuple = (), lift: float = 0.1, target: str = "retained"
+) -> SimpleNamespace:
     return SimpleNamespace(
         traits=pd.DataFrame(list(traits), columns=["feature", "operator", "value", "role"]),
         segments=pd.DataFrame(
-            {"conditions": [json.dumps(s) for s in segments], "lift": [lift] * len(segments)}
+            {"conditions": [json.dumps(s) for s in segments], "lift": lift, "target": target}
         ),
     )
 
@@ -70,9 +72,15 @@ def test_nothing_found_is_unknown_not_fit() -> None:
     assert answer(None) == "unknown"
 
 
-def test_a_segment_that_does_worse_is_no_fit() -> None:
-    found = profile(segments=(SEGMENT,), lift=0.5)
+@pytest.mark.parametrize(("target", "lift"), [("retained", -0.1), ("churned_first_year", 0.1)])
+def test_a_segment_that_does_worse_is_no_fit(target: str, lift: float) -> None:
+    found = profile(segments=(SEGMENT,), lift=lift, target=target)
     assert answer(found, industry="Fintech", stack=["Segment"]) == "unknown"
+
+
+def test_a_segment_that_churns_less_is_a_fit() -> None:
+    found = profile(segments=(SEGMENT,), lift=-0.1, target="churned_first_year")
+    assert answer(found, industry="Fintech", stack=["Segment"]) == "fit"
 
 
 def test_hard_no_rows_are_reported_for_the_tier() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from icp_ml.data.dataset import Dataset
-from icp_ml.errors import InputMismatchError, InputWarning
+from icp_ml.errors import ConfigError, InputMismatchError, InputWarning
 from icp_ml.serve.reference import Ratios
 from icp_ml.serve.score import InputGaps, score_columns
 from icp_ml.serve.training import IcpModel, train
@@ -145,6 +145,11 @@ def test_no_rows_give_no_scores(model: IcpModel, fresh: pd.DataFrame) -> None:
     empty = model.score(fresh.head(0))
     assert list(empty.columns) == score_columns(3)
     assert empty.empty
+
+
+def test_a_negative_number_of_reasons_is_refused(model: IcpModel, fresh: pd.DataFrame) -> None:
+    with pytest.raises(ConfigError, match="-1"):
+        model.score(fresh, reasons=-1)
 
 
 def test_gaps_add_up() -> None:

@@ -102,10 +102,16 @@ def test_progress_ends_at_the_total(model: IcpModel, base: Path, tmp_path: Path)
     assert seen == [(64, 200), (120, 200), (184, 200), (200, 200)]
 
 
+def test_scores_below_the_input_folder_are_no_input(model: IcpModel, base: Path) -> None:
+    first = score_parquet(model, base, base / "scores", reasons=0)
+    again = score_parquet(model, base, base / "scores", reasons=0, overwrite=True)
+    assert (first.rows, again.rows) == (200, 200)
+
+
 def test_sources(base: Path, tmp_path: Path) -> None:
     both = [base / "a.parquet", base / "b.parquet"]
-    (base / "_scores.json").write_text("{}")
-    assert find_files(base) == find_files(str(base / "*.parquet")) == both
+    (base / "_part.parquet").write_text("not for reading")
+    assert find_files(base) == find_files(str(base / "[ab].parquet")) == both
     assert find_files([both[1], base]) == [both[1], both[0]]
     for nothing in (tmp_path / "none", str(tmp_path / "*.parquet"), []):
         with pytest.raises(TableError):

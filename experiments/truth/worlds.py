@@ -1,0 +1,164 @@
+"""The cells of the truth suite, and how one profile is scored against what was planted.
+
+Seeds below 10,000 judge; the engine was tuned on seeds from 10,000 on only. The simulator's version is in
+result.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import icp_ml as icp
+from icp_ml.simulation import SimulatedFrame, make_frame
+
+FIRST_TUNING_SEED = 10_000
+POPULATION_SEED = 424_242
+TARGET = "retained"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of world and how many judging seeds it gets."""
+
+    name: str
+    seeds: int
+    n: int = 1000
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def null(self) -> bool:
+        """True where nothing is planted, so that every trait is false."""
+        return self.arguments.get("signal") == "null"
+
+    def draw(self, seed: int) -> SimulatedFrame:
+        """Return the sample of a seed."""
+        return make_frame(self.n, seed=seed, **self.arguments)
+
+
+NULL = {"signal": "null"}
+CELLS = (
+    Cell("null, n 300", 200, 300, NULL),
+    Cell("null, n 1,000", 200, 1000, NULL),
+    Cell("null, n 3,000", 200, 3000, NULL),
+    Cell("null, missing not at random", 200, 1000, {**NULL, "traps": {"missing_by_size": 0.3}}),
+    Cell("null, 4 snapshots an account", 200, 500, {**NULL, "snapshots": 4}),
+    Cell("signal, n 400", 30, 400),
+    Cell("signal, n 1,000", 60, 1000),
+    Cell("signal, n 3,000", 30, 3000),
+    Cell("interaction only", 30, 1000, {"interaction_only": True, "signal": "strong"}),
+)
+
+
+def dataset_of(sample: SimulatedFrame) -> icp.Dataset:
+    """Return the sample's table as a dataset for retention only."""
+    frame = sample.frame.drop(columns=["expanded", "churned_first_year"])
+    dates = "snapshot_date" if "snapshot_date" in frame else None
+    return icp.Dataset.from_frame(
+        frame,
+        account_id="account_id",
+        labels={TARGET: TARGET},
+        snapshot_date=dates,
+        technologies=["technologies"],
+    )
+
+
+def judge(cell: Cell, seed: int) -> dict[str, Any]:
+    """Run one profile and score it; plain numbers only."""
+    if seed >= FIRST_TUNING_SEED:
+        raise ValueError("a judging run must not use a tuning seed")
+    sample = cell.draw(seed)
+    profile = icp.build_profile(dataset_of(sample), {}, seed=seed)
+    traits = profile.traits
+    found = traits[traits["kind"].isin(["icp", "anti_icp"])]
+    row: dict[str, Any] = {
+        "cell": cell.name,
+        "seed": seed,
+        "reported": len(found),
+        "segments": len(profile.segments),
+    }
+    if not cell.null:
+        row |= _against_truth(sample, traits, found, profile.segments)
+    return row
+
+
+def _against_truth(
+    sample: SimulatedFrame, traits: pd.DataFrame, found: pd.DataFrame, segments: pd.DataFrame
+) -> dict[str, Any]:
+    truth = sample.truth
+    population = truth.population(30_000, POPULATION_SEED)
+    claims = [_claim(row) for row in found.to_dict("records")]
+    kinds = [truth.kind_of(TARGET, claim["feature"], claim["value"]) for claim in claims]
+    proxy = found["proxy_of"].fillna("").ne("").to_numpy() if len(found) else np.zeros(0, bool)
+    planted = {(t["feature"], t["value"] if t["operator"] == "has" else None): t for t in truth.of(TARGET)}
+    hits, jaccards, signs, errors, covered = 0, [], [], [], []
+    top = found["lift"].abs().idxmax() if len(found) else None
+    top_covered = None
+    for (position, row), claim, kind in zip(found.iterrows(), claims, kinds, strict=True):
+        true_lift = truth.lift(claim, population, TARGET)
+        inside = bool(row["lift_low"] <= true_lift <= row["lift_high"])
+        errors.append(row["lift"] - true_lift)
+        covered.append(inside)
+        if position == top:
+            top_covered = inside
+        if kind != "planted":
+            continue
+        hits += 1
+        goal = planted[(claim["feature"], claim["value"] if claim["operator"] == "has" else None)]
+        ours, theirs = truth.mask(claim, population), truth.mask(goal, population)
+        same = int(row["direction"]) == int(goal["direction"])
+        if claim["operator"] in ("between", "in"):
+            jaccards.append(float((ours & theirs).sum() / max(1, (ours | theirs).sum())))
+        signs.append(same)
+    followers = [i for i, kind in enumerate(kinds) if kind in ("proxy", "confounded")]
+    originals = [i for i, kind in enumerate(kinds) if kind == "planted"]
+    confounded = [i for i, kind in enumerate(kinds) if kind == "confounded"]
+    best = _segments(sample, segments, population)
+    return {
+        "planted": len(planted),
+        "hits": hits,
+        "noise": kinds.count("null"),
+        "proxies": len(followers),
+        "kept": int((~proxy).sum()),
+        "kept_right": int(sum(not proxy[i] for i in originals)),
+        "proxies_labelled": int(sum(proxy[i] for i in followers)),
+        "planted_labelled": int(sum(proxy[i] for i in originals)),
+        "confounded": len(confounded),
+        "confounded_labelled": int(sum(proxy[i] for i in confounded)),
+        "jaccards": jaccards,
+        "signs": signs,
+        "lift_errors": errors,
+        "covered": covered,
+        "top_covered": top_covered,
+        **best,
+    }
+
+
+def _segments(sample: SimulatedFrame, segments: pd.DataFrame, population: pd.DataFrame) -> dict[str, Any]:
+    goals = [segment for segment in sample.truth.segments if segment["target"] == TARGET]
+    lift_errors, overlap = [], 0.0
+    for row in segments.to_dict("records"):
+        conditions = row["conditions"]
+        claim = {"conditions": icp_json(conditions)}
+        members = sample.truth.mask(claim, population)
+        if members.any():
+            lift_errors.append(float(row["lift"] - sample.truth.lift(members, population, TARGET)))
+        for goal in goals:
+            aim = sample.truth.mask(goal, population)
+            overlap = max(overlap, float((members & aim).sum() / max(1, (members | aim).sum())))
+    return {"segment_lift_errors": lift_errors, "segment_jaccard": overlap}
+
+
+def _claim(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"feature": row["feature"], "operator": row["operator"], "value": icp_json(row["value"])}
+
+
+def icp_json(value: object) -> Any:
+    """Return a JSON cell of the profile's tables as python."""
+    import json
+
+    return json.loads(value) if isinstance(value, str) else value

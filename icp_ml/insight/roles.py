@@ -1,0 +1,96 @@
+"""What a confirmed trait means for a deal: must-have, nice-to-have, hard no, caution, or unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from icp_ml.statistics import clopper_pearson
+
+Array = npt.NDArray[np.float64]
+Role = Literal["must_have", "nice_to_have", "hard_no", "caution", "unknown"]
+
+#: Accounts needed before their absence of a trait, or their harm by one, may decide a deal.
+LEAST_ACCOUNTS = 25
+LEAST_EVENTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a role is decided from; all with the good outcome counted as 1 and the trait's direction as its sign.
+
+    Parameters
+    ----------
+    sign
+        +1 where holders fare better, -1 where they fare worse.
+    low, high
+        90 % interval of holders minus the others, share units.
+    adjusted_low, adjusted_high
+        The same at equal everything else; NaN when not estimated.
+    is_proxy
+        Whether it stands in for another confirmed trait.
+    """
+
+    sign: int
+    low: float
+    high: float
+    adjusted_low: float
+    adjusted_high: float
+    is_proxy: bool
+
+
+def role_of(
+    standing: Standing, held: Array, good: Array, others: list[Array], base_rate: float, materiality: float
+) -> Role:
+    """Decide the role of one confirmed trait.
+
+    Parameters
+    ----------
+    standing
+        Its evidence.
+    held
+        Membership of each account by the final condition, NaN = unknown.
+    good
+        Outcome share of each account, 1 = good.
+    others
+        Memberships of the other confirmed helpful traits, the strongest first.
+    base_rate
+        Mean of ``good``.
+    materiality
+        Smallest difference that matters, share units.
+
+    Notes
+    -----
+    Must-have: the whole interval above the materiality, and accounts that have the other traits but lack this one
+    fall below the base rate. Hard no: the whole interval below minus the materiality, also at equal everything
+    else, with an exact lower bound of the bad share above twice its base. Anything weaker is nice-to-have or caution.
+    """
+    if standing.sign > 0:
+        if standing.is_proxy:
+            return "unknown"
+        necessary = standing.low >= materiality and _lacking_fails(held, good, others, base_rate)
+        return "must_have" if necessary else "nice_to_have"
+    if standing.is_proxy or not standing.high <= -materiality or not standing.adjusted_high < 0:
+        return "caution"
+    holders = held >= 0.5
+    bad = float((1.0 - good[holders]).sum())
+    if holders.sum() < LEAST_ACCOUNTS or bad < LEAST_EVENTS:
+        return "caution"
+    lower = float(clopper_pearson(bad, float(holders.sum()))[0])
+    return "hard_no" if lower > 2 * (1.0 - base_rate) else "caution"
+
+
+def _lacking_fails(held: Array, good: Array, others: list[Array], base_rate: float) -> bool:
+    """Compare accounts that lack the trait and have as many of the strongest others as 25 of them do."""
+    lacking = held < 0.5
+    chosen = lacking if not others else np.zeros_like(lacking)
+    together = lacking.copy()
+    for other in others:
+        together &= other >= 0.5
+        if together.sum() < LEAST_ACCOUNTS:
+            break
+        chosen = together.copy()
+    return int(chosen.sum()) >= LEAST_ACCOUNTS and float(good[chosen].mean()) < base_rate
