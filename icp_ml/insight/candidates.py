@@ -133,7 +133,7 @@ def build_design(
     schema: Schema,
     account: npt.NDArray[np.int64],
     *,
-    max_bins: int = 10,
+    max_bins: int = 12,
     skip: Sequence[str] = (),
 ) -> Design:
     """Cut every feature of a frame into candidates and bins.

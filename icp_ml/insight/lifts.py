@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from icp_ml.insight.candidates import Design
 from icp_ml.insight.evidence import CrossFit, Outcome
 from icp_ml.statistics import shrink_effects
 
 Array = npt.NDArray[np.float64]
+SHRINKAGE = 2.0 / 3.0
+INFLATION = 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,9 @@ def lifts(outcome: Outcome, members: Memberships, *, level: float = 0.90) -> Lif
     -----
     Linearised ratio estimate with one residual per account (Cochran 1977, *Sampling Techniques*, 6.3). Shrinkage
     by :func:`icp_ml.statistics.shrink_effects` over all candidates of the target, so that the best of many isn't
-    reported as if it had been the only one.
+    reported as if it had been the only one; two thirds of the way, because full shrinkage takes too much off the few
+    large effects (the compromise of Efron and Morris 1972, *JASA* 67, 130-139). The interval is as wide as
+    before shrinking and 15 % wider for the folds' dependence; both numbers were set on simulations with known lifts.
     """
     rates = outcome.rates
     n = len(rates)
@@ -110,5 +115,6 @@ def lifts(outcome: Outcome, members: Memberships, *, level: float = 0.90) -> Lif
     influence = (members.good - rate * members.held) / total - (rates - base)[:, None] / n
     error = np.sqrt((influence**2).sum(axis=0) * n / max(n - 1, 1))
     raw = np.where(members.held.sum(axis=0) > 0, rate - base, np.nan)
-    shrunken = shrink_effects(raw, error, level=level)
-    return Lifts(raw, error, shrunken.mean, shrunken.low, shrunken.high)
+    moved = SHRINKAGE * (shrink_effects(raw, error).mean - raw)
+    half = float(ndtri(0.5 + level / 2)) * INFLATION * error
+    return Lifts(raw, error, raw + moved, raw + moved - half, raw + moved + half)

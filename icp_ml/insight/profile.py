@@ -19,6 +19,7 @@ from icp_ml.insight.preregistered import test_preregistered
 from icp_ml.insight.segments import SEGMENT_COLUMNS, empty_segments, segments_table
 from icp_ml.insight.traits import LEAST_EVENTS, TRAIT_COLUMNS, Evidence, Propensity, examine, mean_contributions, traits_table
 from icp_ml.statistics import detectable_difference
+from icp_ml.statistics.threads import one_blas_thread
 
 FORMAT = 1
 _WHOLE = ("direction", "n_accounts", "accounts_needed")
@@ -110,7 +111,7 @@ def build_profile(
     *,
     seed: int = 0,
     q: float = 0.10,
-    n_permutations: int = 2000,
+    n_permutations: int = 6000,
     preregistered: Sequence[Mapping[str, Any]] = (),
     n_jobs: int | None = None,
 ) -> Profile:
@@ -162,7 +163,7 @@ def build_profile(
             table = test_preregistered(evidence, dataset, table, asked, q)
         return evidence, table, segments_table(evidence, seed=seed)
 
-    with ThreadPoolExecutor(max_workers=n_jobs) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(max_workers=n_jobs) as pool:
         results = list(pool.map(run, targets))
     traits = pd.concat([table for _, table, _ in results], ignore_index=True)
     found = [table for _, _, table in results if len(table)]

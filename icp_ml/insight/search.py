@@ -23,6 +23,12 @@ Bools = npt.NDArray[np.bool_]
 LEVEL_PRIOR = 10.0
 #: Share of the log-likelihood by which conditions are averaged; 1 would trust the best one most.
 TEMPERING = 0.4
+#: The same for the condition that is reported; flatter, because a threshold is less certain than an effect.
+REPORTING = 0.15
+#: A condition names the helpful accounts unless they are more than this share of all.
+HELPFUL_SHARE = 0.75
+#: Prior chance of a level to belong to the group named.
+GROUP_PRIOR = 0.3
 #: Fewest accounts on either side of a condition.
 LEAST = 5.0
 
@@ -122,18 +128,82 @@ def scores(block: Block, sums: Array, side: Side) -> Array:
     return np.asarray(weights.T @ chance, dtype=np.float64)
 
 
-def best(block: Block, sums: Array, side: Side) -> list[Found]:
-    """Return the single best condition of each member for the first outcome."""
-    first = sums[..., :1]
+def best(block: Block, sums: Array, side: Side, good: int) -> list[Found]:
+    """Return the condition to report for each member, for the first outcome.
+
+    The best-scoring condition alone jumps about between samples, so bins are taken by the weight of all conditions
+    that hold them. Of two conditions that say the same the one is taken that names the helpful accounts.
+
+    Parameters
+    ----------
+    block, sums, side
+        As everywhere here.
+    good
+        +1 when outcome 1 is the good one, else -1.
+    """
+    first = sums[:, :, 0]
     if block.search == "levels":
-        order, running, held, variance, usable = _prefixes(first, side)
+        order, running, _, variance, usable = _prefixes(first[:, :, None], side)
         z = np.where(usable, running / np.sqrt(np.maximum(variance, 1e-12)), 0.0)[..., 0]
-        return [_level_group(block, f, order[..., 0], held[..., 0], z) for f in range(len(block.members))]
+        return [_best_group(block, f, order[f, :, 0], z[f], first[f], side, good) for f in range(len(first))]
     weights, variance, usable = _runs(block, side)
-    z = np.where(usable, (weights @ first)[..., 0] / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
+    z = np.where(usable, (first @ weights.T) / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
+    if block.columns.shape[1] == 1:
+        return [Found(np.ones(1, dtype=np.bool_), -1 if row[0] < 0 else 1) for row in z]
     runs = intervals(block.columns.shape[1])
-    top = np.abs(z).argmax(axis=1)
-    return [Found(runs[t], -1 if z[f, t] < 0 else 1) for f, t in enumerate(top)]
+    return [_best_run(runs, z[f] * good, usable[f], side.size[f], good) for f in range(len(first))]
+
+
+def _weights(z: Array, usable: Bools) -> Array:
+    """Weight conditions by a flat likelihood; all alike when none can be used."""
+    weight = np.exp(0.5 * REPORTING * (z**2 - float((z**2).max()))) * usable
+    total = float(weight.sum())
+    return weight / total if total > 0 else np.full(len(z), 1.0 / len(z))
+
+
+def _best_run(runs: Bools, z: Array, usable: Bools, size: Array, good: int) -> Found:
+    weight = _weights(z, usable)
+    helpful = np.where((z > 0)[:, None], runs, ~runs)
+    lean = weight @ helpful - 0.5
+    gains = runs @ lean
+    if usable.any():
+        gains = np.where(usable, gains, 0.0)
+    top, bottom = int(gains.argmax()), int(gains.argmin())
+    takes_helpful = gains[top] >= -gains[bottom]
+    bins = runs[top] if takes_helpful else runs[bottom]
+    if bins[0] != bins[-1]:
+        wanted = bins if takes_helpful else ~bins
+        takes_helpful = float(size[wanted].sum()) <= HELPFUL_SHARE * float(size.sum())
+        bins = wanted if takes_helpful else ~wanted
+    return Found(bins, good if takes_helpful else -good)
+
+
+def _best_group(block: Block, f: int, order: Ints, z: Array, sums: Array, side: Side, good: int) -> Found:
+    """Start from the levels most cuts call helpful, then ask of each level to which side it rather belongs."""
+    size, total = side.size[f], max(float(side.size[f].sum()), 1e-12)
+    weight = _weights(z, z != 0.0)
+    below = np.empty(len(order))
+    below[order] = weight[::-1].cumsum()[::-1]
+    low = below >= 0.5
+    helpful = ~low if good > 0 else low
+    takes_helpful = float(size[helpful].sum()) <= HELPFUL_SHARE * total
+    group = helpful if takes_helpful else ~helpful
+    alone = np.diag(side.gram[f]) / np.maximum(1.0 - size / total, 1e-9)
+    noise = max(float(alone.sum()) / total, 1e-12)
+    for _ in range(5):
+        inside = float(sums[group].sum()) / max(float(size[group].sum()), 1.0)
+        outside = float(sums[~group].sum()) / max(float(size[~group].sum()), 1.0)
+        ratio = ((inside - outside) * sums - 0.5 * (inside**2 - outside**2) * size) / noise
+        again = ratio > np.log((1.0 - GROUP_PRIOR) / GROUP_PRIOR)
+        if not (again & (block.choosable[f] > 0)).any() or again.all() or bool((again == group).all()):
+            break
+        group = again
+    chosen = group & (block.choosable[f] > 0)
+    if not chosen.any():
+        chosen = ~group & (block.choosable[f] > 0)
+    share = float(size[chosen].sum()) / total
+    sign = 1 if float(sums[chosen].sum()) - share * float(sums.sum()) >= 0 else -1
+    return Found(chosen, sign)
 
 
 def _runs(block: Block, side: Side) -> tuple[Array, Array, Bools]:
@@ -174,14 +244,3 @@ def _level_scores(block: Block, sums: Array, side: Side) -> Array:
     out = np.empty_like(by_rank)
     np.put_along_axis(out, order, by_rank, axis=1)
     return np.asarray(out * block.choosable[:, :, None], dtype=np.float64)
-
-
-def _level_group(block: Block, f: int, order: Ints, held: Array, z: Array) -> Found:
-    """Take the better side of the best cut; between equals the smaller group is the more readable one."""
-    cut = int(np.abs(z[f]).argmax())
-    lower = np.zeros(order.shape[1], dtype=np.bool_)
-    lower[order[f, : cut + 1]] = True
-    low_side = bool(held[f, cut] <= held[f, -1] / 2)
-    chosen = (lower if low_side else ~lower) & (block.choosable[f] > 0)
-    sign = -1 if z[f, cut] < 0 else 1
-    return Found(chosen, sign if low_side else -sign)

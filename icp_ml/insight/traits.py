@@ -106,7 +106,7 @@ def examine(
     *,
     seed: int,
     q: float = 0.10,
-    n_permutations: int = 2000,
+    n_permutations: int = 6000,
     n_folds: int = 10,
     n_repeats: int = 2,
 ) -> Evidence:
@@ -133,7 +133,8 @@ def examine(
     outcome = build_outcome(account, y, dates.astype(np.int64))
     enough = outcome.events >= LEAST_EVENTS
     fit = crossfit(
-        design, outcome, n_folds=n_folds, n_repeats=n_repeats, n_permutations=n_permutations if enough else 0, seed=seed
+        design, outcome, n_folds=n_folds, n_repeats=n_repeats, n_permutations=n_permutations if enough else 0, seed=seed,
+        good=GOOD[target],
     )
     counts = count(design, outcome)
     q_values = benjamini_hochberg(fit.p_values, weights=prior_weights(design, counts))

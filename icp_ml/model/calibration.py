@@ -1,6 +1,6 @@
 """Sigmoid calibration of out-of-fold log-odds: a slope and an intercept, and how sure we are of both.
 
-Calibrated log-odds are ``slope × log-odds + intercept``: contributions scale with the slope, so sums stay exact.
+Calibrated log-odds are ``slope × log-odds + intercept``: contributions scale with the slope, sums stay exact.
 """
 
 from __future__ import annotations

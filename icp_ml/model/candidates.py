@@ -1,4 +1,4 @@
-"""The candidate set: what can be a member of the model, how each is fitted, and that each explains itself exactly."""
+"""The candidate set: what can be a member of the model, how it is fitted, how it explains itself exactly."""
 
 from __future__ import annotations
 
@@ -188,8 +188,10 @@ class Candidate:
         if self.params is None:
             return self
         smallest_leaf = int(max(1, min(self.params["min_data_in_leaf"], n_rows // 10)))
-        extra = {"min_data_in_leaf": smallest_leaf, "extra_trees": n_rows <= SMALL_ROWS}
-        return replace(self, params={**self.params, **extra})
+        fitting: dict[str, Any] = {"min_data_in_leaf": smallest_leaf, "extra_trees": n_rows <= SMALL_ROWS}
+        if n_rows > SMALL_ROWS and self.params["num_leaves"] == 2:
+            fitting["learning_rate"] = 0.1
+        return replace(self, params={**self.params, **fitting})
 
     def member(self, models: list[Any], n_columns: int) -> Member:
         """Bind fitted models to a member."""
@@ -217,13 +219,13 @@ _SHARED = {
     "bagging_freq": 1,
     "min_data_in_leaf": 20,
 }
-# Up to here random thresholds beat the best ones: they smooth steps and don't favour columns with many values.
+# Up to here random thresholds beat the best ones: they smooth steps and favour no column with many values.
 SMALL_ROWS = 3_000
 
 CANDIDATES: dict[str, Candidate] = {
     "additive": Candidate(
         "additive",
-        (20, 40, 70, 100, 140, 180, 230, 290, 360, 440, 520),
+        (20, 40, 70, 100, 140, 180, 230, 290, 360, 440, 540, 660),
         {**_SHARED, "num_leaves": 2},
     ),
     "shallow": Candidate(

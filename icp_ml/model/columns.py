@@ -107,7 +107,7 @@ def fold_tool(name: str) -> str:
 def level_text(value: object) -> str:
     """Return a category value as the text by which levels are compared.
 
-    A whole number stored as a float, which pandas does to a column with gaps, is the same level as the integer.
+    A whole number stored as a float, as pandas does to a column with gaps, is the same level as the integer.
 
     Examples
     --------
@@ -141,16 +141,17 @@ def read_columns(frame: pd.DataFrame, schema: Schema) -> Columns:
             "add them (all values may be missing) or build the frame with build_features",
             missing=missing,
         )
+    twice = sorted(set(schema.names) & set(frame.columns[frame.columns.duplicated()]))
+    if twice:
+        raise InputMismatchError(
+            f"expected every feature column once, found {twice[:5]} more often: rename or drop the others",
+            columns=twice,
+        )
     numbers: dict[str, Floats] = {}
     categories: dict[str, Categories] = {}
     tools: dict[str, Tools] = {}
     for feature in schema.features:
         column = frame[feature.name]
-        if isinstance(column, pd.DataFrame):
-            raise InputMismatchError(
-                f"expected one column {feature.name!r}, found {column.shape[1]}: rename or drop the others",
-                column=feature.name,
-            )
         if feature.kind == "category":
             categories[feature.name] = _read_categories(column)
         elif feature.kind == "technologies":
@@ -201,7 +202,7 @@ def _infer_kind(column: pd.Series) -> str:
         pa.types.is_list(dtype.pyarrow_dtype) or pa.types.is_large_list(dtype.pyarrow_dtype)
     ):
         return "technologies"
-    if dtype == object:
+    if pd.api.types.is_object_dtype(dtype):
         known = column.dropna()
         if len(known) and isinstance(known.iloc[0], (list, tuple, np.ndarray)):
             return "technologies"
@@ -242,7 +243,10 @@ def _read_categories(column: pd.Series) -> Categories:
     if isinstance(dtype, pd.CategoricalDtype):
         codes, found = column.cat.codes.to_numpy().astype(np.int64), list(dtype.categories)
     else:
-        if dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in {"string", "empty"}:
+        if pd.api.types.is_object_dtype(dtype) and pd.api.types.infer_dtype(column, skipna=True) not in {
+            "string",
+            "empty",
+        }:
             # 1, 1.0 and True are equal to a hash table but not as text
             column = column.map(level_text, na_action="ignore")
         raw, uniques = pd.factorize(column)
@@ -279,16 +283,23 @@ def _read_tools(column: pd.Series) -> Tools:
 def _as_lists(column: pd.Series) -> Any:
     try:
         lists = pa.array(column, from_pandas=True)
-        if isinstance(lists, pa.ChunkedArray):
-            lists = lists.combine_chunks()
-        if pa.types.is_null(lists.type):
-            lists = pa.nulls(len(column), pa.large_list(pa.string()))
-        if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
-            raise pa.ArrowInvalid(f"values are {lists.type}")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as problem:
+        raise _no_lists(column, str(problem)) from problem
+    if isinstance(lists, pa.ChunkedArray):
+        lists = lists.combine_chunks()
+    if pa.types.is_null(lists.type):
+        return pa.nulls(len(column), pa.large_list(pa.string()))
+    if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
+        raise _no_lists(column, f"values are {lists.type}")
+    try:
         return lists.cast(pa.large_list(pa.string()))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as problem:
-        raise InputMismatchError(
-            f"expected lists of tool names in {column.name!r}, found something else ({problem}): "
-            "give a list per account, an empty list for none and nothing for an unknown stack",
-            column=column.name,
-        ) from problem
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
+        raise _no_lists(column, str(problem)) from problem
+
+
+def _no_lists(column: pd.Series, found: str) -> InputMismatchError:
+    return InputMismatchError(
+        f"expected lists of tool names in {column.name!r}, found something else ({found}): "
+        "give a list per account, an empty list for none and nothing for an unknown stack",
+        column=column.name,
+    )

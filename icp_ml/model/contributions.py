@@ -1,7 +1,7 @@
 """Exact contributions of additive boosters: one step function per encoded column.
 
-A tree with one split adds a step to one column. All trees of all bags together are a table per column, looked up
-with one binary search, equal to LightGBM's own ``pred_contrib`` to rounding.
+A tree with one split adds a step to one column. All trees of all bags together are a table per column,
+looked up with one binary search, equal to LightGBM's own ``pred_contrib`` to rounding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StepTable:
     thresholds
         Ascending; a value on a threshold belongs to the step on its left.
     steps
-        Contribution per step and bag, shape (thresholds + 1, bags), centred on the training mean of its trees.
+        Contribution per step and bag, shape (thresholds + 1, bags), centred on the training mean.
     missing
         Contribution of an unknown value per bag.
     """

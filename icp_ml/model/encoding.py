@@ -1,7 +1,8 @@
 """Own numeric encoding: every encoded column belongs to one source feature, so contributions sum back.
 
-Numbers stay numbers. A category becomes a flag per frequent level, and one shrunken target statistic when it has
-many levels. A technologies column becomes a flag per frequent tool, the number of rare tools and the number of tools.
+Numbers stay numbers. A category becomes a flag per frequent level, and one shrunken target statistic when it
+has many levels. A technologies column becomes a flag per frequent tool, the number of rare tools and the
+number of tools.
 """
 
 from __future__ import annotations
@@ -194,8 +195,8 @@ class Encoder:
     ) -> tuple[Encoder, Floats]:
         """Fit, and return the training matrix with out-of-fold target statistics.
 
-        The statistic of a training row never sees the outcome of its own account, so that a model fitted on the
-        matrix meets the same kind of number that :meth:`transform` gives a new account.
+        The statistic of a training row never sees the outcome of its own account, so that a model fitted on
+        the matrix meets the same kind of number that :meth:`transform` gives a new account.
         """
         columns = read_columns(frame, schema) if isinstance(frame, pd.DataFrame) else frame
         outcome = np.asarray(y, dtype=np.float64)
@@ -241,7 +242,7 @@ class Encoder:
         Returns
         -------
         dict
-            Per feature with unseen levels or tools: ``n_rows`` that hold one, ``n_values``, ``examples`` (≤ 5).
+            Per feature with unseen levels or tools: ``n_rows`` with one, ``n_values``, ``examples`` (≤ 5).
         """
         columns = read_columns(frame, self.schema) if isinstance(frame, pd.DataFrame) else frame
         report: dict[str, dict[str, Any]] = {}
@@ -275,7 +276,7 @@ class Encoder:
         """Rebuild what :meth:`to_state` wrote."""
         plans: dict[str, _CategoryPlan | _ToolPlan] = {}
         for name, stored in state["plans"].items():
-            fields = {
+            fields: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in stored.items()
                 if key != "kind"

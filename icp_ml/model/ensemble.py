@@ -1,4 +1,4 @@
-"""Fitted members, their weights and their calibration: from an encoded matrix to log-odds and contributions."""
+"""Fitted members, their weights, their calibration: from an encoded matrix to log-odds and contributions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Ensemble:
         return self.calibration.apply(self._combined(matrix))
 
     def contributions(self, matrix: Floats) -> Floats:
-        """Return contributions per encoded column; with :attr:`base_value` they add up to :meth:`log_odds`."""
+        """Return contributions per encoded column; they and :attr:`base_value` add up to :meth:`log_odds`."""
         total = np.zeros(matrix.shape)
         for name, weight in self.weights.items():
             total += weight * self.members[name].contributions(matrix)
@@ -117,7 +117,8 @@ class Ensemble:
         missing = [key for key in needed if key not in texts]
         if missing:
             raise BundleError(
-                f"expected {len(needed)} model texts, {len(missing)} are missing: {missing[:5]}; save the model again",
+                f"expected {len(needed)} model texts, {len(missing)} are missing: {missing[:5]}; "
+                "save the model again",
                 missing=missing,
             )
         baseline = state["baseline"]

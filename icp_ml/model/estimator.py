@@ -66,7 +66,7 @@ def booster_from_text(text: str) -> Any:
         return lightgbm.Booster(model_str=text)
     except lightgbm.basic.LightGBMError as problem:
         raise BundleError(
-            f"expected the text of a LightGBM model, found something it can't read ({problem}): save it again",
+            f"expected the text of a LightGBM model, found something else ({problem}): save it again",
             n_characters=len(text),
         ) from problem
 

@@ -30,12 +30,13 @@ class Evaluation:
     Parameters
     ----------
     metrics
-        One row per metric and target: ``name``, ``target``, ``estimate``, ``low`` and ``high`` (90 % bootstrap
-        interval over accounts), ``n`` (accounts), and the same metric of two baselines: ``base_rate`` (everyone
-        gets the training base rate) and ``logistic`` (the plain logistic). NaN where a metric has no value.
+        One row per metric and target: ``name``, ``target``, ``estimate``, ``low`` and ``high`` (90 %
+        bootstrap interval over accounts), ``n`` (accounts), and the same metric of two baselines:
+        ``base_rate`` (everyone gets the training base rate) and ``logistic`` (the plain logistic). NaN where
+        a metric has no value.
     deciles
-        Ten rows per target, best scores first: ``target``, ``decile``, ``n_rows``, ``predicted``, ``observed``,
-        ``observed_low``, ``observed_high``, ``lift``.
+        Ten rows per target, best scores first: ``target``, ``decile``, ``n_rows``, ``predicted``,
+        ``observed``, ``observed_low``, ``observed_high``, ``lift``.
     facts
         Numbers of rows and accounts, the bootstrap's size and seed.
 
@@ -81,8 +82,8 @@ def evaluate(model: Any, dataset: Dataset, *, n_bootstrap: int = 200, seed: int 
     targets = [name for name in model.propensities if len(dataset.target(name)[0])]
     if not targets:
         raise NotEnoughDataError(
-            f"expected rows with a known outcome among {list(model.propensities)}, found 0 of {len(dataset)}: "
-            "choose earlier snapshots or a shorter horizon",
+            f"expected rows with known outcomes among {list(model.propensities)}, found 0 of {len(dataset)} "
+            "rows: choose earlier snapshots or a shorter horizon",
             n_rows=len(dataset),
         )
     metrics, deciles = [], []
@@ -127,11 +128,11 @@ def _one_target(
         {
             "decile": np.arange(1, 11),
             "n_rows": np.diff(np.round(np.linspace(0, len(y), 11))).astype(int),
-            "predicted": [found.at[f"predicted_{k}", "estimate"] for k in range(1, 11)],
-            "observed": [found.at[f"observed_{k}", "estimate"] for k in range(1, 11)],
-            "observed_low": [found.at[f"observed_{k}", "low"] for k in range(1, 11)],
-            "observed_high": [found.at[f"observed_{k}", "high"] for k in range(1, 11)],
-            "lift": [found.at[f"lift_decile_{k}", "estimate"] for k in range(1, 11)],
+            "predicted": [found.loc[f"predicted_{k}", "estimate"] for k in range(1, 11)],
+            "observed": [found.loc[f"observed_{k}", "estimate"] for k in range(1, 11)],
+            "observed_low": [found.loc[f"observed_{k}", "low"] for k in range(1, 11)],
+            "observed_high": [found.loc[f"observed_{k}", "high"] for k in range(1, 11)],
+            "lift": [found.loc[f"lift_decile_{k}", "estimate"] for k in range(1, 11)],
         }
     )
     return table, deciles
@@ -143,7 +144,7 @@ def _plain(y: Floats, log_odds: Floats) -> Floats:
 
 
 def _revenue(model: Any, dataset: Dataset, n_bootstrap: int, seed: int) -> pd.DataFrame:
-    """Expected against realised net revenue retention, on rows whose revenue is known at both ends."""
+    """Compare expected with realised net revenue retention, on rows whose revenue is known at both ends."""
     starting = dataset.labels["starting_arr"].to_numpy(dtype=np.float64, na_value=np.nan)
     ending = dataset.labels["ending_arr"].to_numpy(dtype=np.float64, na_value=np.nan)
     rows = np.flatnonzero((starting > 0) & ~np.isnan(ending))
@@ -191,4 +192,3 @@ def _resamples(groups: Any, n_bootstrap: int, seed: int) -> Iterator[Floats]:
         n = min(size, n_bootstrap - start)
         chunk = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
         yield bootstrap_weights(texts, n, seed=chunk)
-

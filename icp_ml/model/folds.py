@@ -9,7 +9,7 @@ from icp_ml.model.columns import Ints
 
 
 def group_codes(groups: npt.ArrayLike | None, n_rows: int) -> Ints:
-    """Return a code per row, equal for rows of one group; each row is its own group when ``groups`` is None."""
+    """Return a code per row, equal for rows of one group; without ``groups`` each row is its own."""
     if groups is None:
         return np.arange(n_rows, dtype=np.int64)
     return np.unique(np.asarray(groups).astype(str), return_inverse=True)[1].reshape(-1).astype(np.int64)
@@ -43,7 +43,7 @@ def group_folds(y: npt.NDArray[np.float64], codes: Ints, n_folds: int, seed: int
     Examples
     --------
     >>> group_folds(np.array([0.0, 0, 1, 1]), np.array([0, 1, 2, 3]), 2, seed=0).tolist()
-    [0, 1, 0, 1]
+    [1, 0, 0, 1]
     """
     rng = np.random.default_rng(seed)
     n_groups = int(codes.max()) + 1

@@ -14,8 +14,9 @@ from icp_ml.model.columns import Floats
 
 N_KNOTS = 41
 MAX_SCORE = 2.0
+BLOCK_ROWS = 65_536
 MISSING_SHARE = 0.01
-PENALTIES = (256.0, 128.0, 64.0, 32.0, 16.0, 6.0)
+PENALTIES = (256.0, 128.0, 64.0, 32.0, 16.0, 6.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class LinearModel:
     Parameters
     ----------
     knots
-        Per encoded column the (value, normal score) pairs of its transform, or None where values stay as they are.
+        Per encoded column the (value, normal score) pairs of its transform, or None where values stay.
     centre
         Mean of each transformed column; an unknown value counts as the mean.
     coefficients
@@ -115,7 +116,7 @@ def fit_linear_path(
     share = unknown.mean(axis=0)
     flagged = tuple(int(j) for j in np.flatnonzero(scored & (share >= MISSING_SHARE) & (share < 1)))
     knots = tuple(_knots(X[:, j]) if scored[j] else None for j in range(X.shape[1]))
-    Z = np.empty((len(X), X.shape[1] + len(flagged)))
+    Z = np.ones((len(X), X.shape[1] + len(flagged) + 1))
     centre = np.zeros(X.shape[1])
     for j in range(X.shape[1]):
         values = _transformed(X[:, j], knots[j])
@@ -127,26 +128,27 @@ def fit_linear_path(
         Z[:, X.shape[1] + place] = unknown[:, j] - flag_centre[place]
     n_columns = X.shape[1]
     return [
-        LinearModel(knots, centre, beta[:n_columns], flagged, flag_centre, beta[n_columns:-1], float(beta[-1]))
+        LinearModel(
+            knots, centre, beta[:n_columns], flagged, flag_centre, beta[n_columns:-1], float(beta[-1])
+        )
         for beta in _newton_path(Z, y, penalties)
     ]
 
 
 def _newton_path(Z: Floats, y: Floats, penalties: tuple[float, ...]) -> list[Floats]:
-    """Ridge-penalised maximum likelihood per penalty; the last entry is the unpenalised intercept.
+    """Ridge-penalised maximum likelihood per penalty; the last column of ones is the unpenalised intercept.
 
     A Hessian costs far more than a gradient, so each one serves for several damped steps.
     """
-    design = np.column_stack([Z, np.ones(len(Z))])
     rate = np.clip(y.mean(), 1e-6, 1 - 1e-6)
-    beta = np.zeros(design.shape[1])
+    beta = np.zeros(Z.shape[1])
     beta[-1] = np.log(rate / (1 - rate))
     path = []
     for penalty in penalties:
         ridge = np.full(len(beta), penalty)
         ridge[-1] = 1e-8
         for _ in range(8):
-            beta, converged = _steps(design, y, beta, ridge)
+            beta, converged = _steps(Z, y, beta, ridge)
             if converged:
                 break
         path.append(beta.copy())
@@ -157,7 +159,10 @@ def _steps(design: Floats, y: Floats, beta: Floats, ridge: Floats) -> tuple[Floa
     """Take up to eight steps with one Hessian; say whether the last one gained next to nothing."""
     probability = expit(design @ beta)
     weight = np.maximum(probability * (1 - probability), 1e-9)
-    hessian = design.T @ (design * weight[:, None])
+    hessian = np.zeros((design.shape[1], design.shape[1]))
+    for start in range(0, len(design), BLOCK_ROWS):
+        block = design[start : start + BLOCK_ROWS]
+        hessian += block.T @ (block * weight[start : start + BLOCK_ROWS, None])
     hessian[np.diag_indices_from(hessian)] += ridge
     factor = cho_factor(hessian, check_finite=False)
     objective = _objective(design, y, beta, ridge)

@@ -85,7 +85,7 @@ def _auc(y: Floats, score: Floats, weights: Floats) -> Floats:
     below = n_bad[:, None] - np.cumsum(bad, axis=1)
     pairs = n_good * n_bad
     wins = (good * (below + 0.5 * bad)).sum(axis=1)
-    return np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return np.asarray(np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
 
 
 def _decile_sums(values: Floats, score: Floats, weights: Floats) -> Floats:
@@ -104,7 +104,7 @@ def _lifts(y: Floats, score: Floats, weights: Floats) -> Floats:
     n_good = (weights @ y)[:, None]
     tenth = n_good / 10
     lifts = _decile_sums(y, score, weights)
-    return np.divide(lifts, tenth, out=np.full(lifts.shape, np.nan), where=tenth > 0)
+    return np.asarray(np.divide(lifts, tenth, out=np.full(lifts.shape, np.nan), where=tenth > 0))
 
 
 def _calibration(y: Floats, f: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -11,9 +11,7 @@ import pandas as pd
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
-    assert_all_finite,
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
@@ -28,6 +26,7 @@ from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
 from icp_ml.model.fitting import Fitted, fit_model, parallel
 from icp_ml.model.folds import group_codes
+from icp_ml.model.outcome import two_classes
 
 BLOCK_ROWS = 16_384
 
@@ -35,9 +34,9 @@ BLOCK_ROWS = 16_384
 class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Calibrated probability of a binary outcome from mixed, partly missing columns, for small data.
 
-    Candidates compete out of fold in account-grouped folds; the best one, or a convex mixture if it is better by
-    more than noise, is calibrated by a sigmoid and fitted on all rows as a small bag. Contributions of every source
-    column add up to the calibrated log-odds.
+    Candidates compete out of fold in account-grouped folds; the best one, or a convex mixture if it is better
+    by more than noise, is calibrated by a sigmoid and fitted on all rows as a small bag. Contributions of
+    every source column add up to the calibrated log-odds.
 
     Parameters
     ----------
@@ -77,8 +76,9 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     Notes
     -----
-    A DataFrame given to :meth:`fit` has its kinds inferred and, as everywhere in scikit-learn, must come back with
-    the same columns in the same order. After :meth:`fit_features` columns are found by name, in any order.
+    A DataFrame given to :meth:`fit` has its kinds inferred and, as everywhere in scikit-learn, must come back
+    with the same columns in the same order. After :meth:`fit_features` columns are found by name, in any
+    order.
 
     Examples
     --------
@@ -112,16 +112,14 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         tags.classifier_tags.multi_class = False
         return tags
 
-    # ---- fit -------------------------------------------------------------------------------------------------
-
     def fit(self, X: Any, y: Any, groups: npt.ArrayLike | None = None) -> PropensityClassifier:
         """Fit from any frame or matrix.
 
         Parameters
         ----------
         X
-            DataFrame of numbers, true/false, text and lists (columns ``account_id`` and ``as_of`` are ignored), or
-            a numeric matrix; missing values welcome.
+            DataFrame of numbers, true/false, text and lists (``account_id`` and ``as_of`` are ignored), or a
+            numeric matrix; missing values welcome.
         y
             Two classes.
         groups
@@ -135,7 +133,9 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if isinstance(X, pd.DataFrame):
             validate_data(self, X, y, skip_check_array=True)
             if len(X) == 0:
-                raise ValueError("expected at least one row, found 0 sample(s) (shape=(0, ...)): give training rows")
+                raise ValueError(
+                    "expected at least one row, found 0 sample(s) (shape=(0, ...)): give training rows"
+                )
             named = X.set_axis(X.columns.astype(str), axis=1)
             schema = infer_schema(named, skip=KEYS)
             columns = read_columns(named, schema)
@@ -172,21 +172,23 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If a column of the schema is missing or not of its kind.
         """
         columns = read_columns(features, schema)
-        y = column_or_1d(np.asarray(y))
-        check_consistent_length(features, y)
+        outcome: npt.NDArray[Any] = column_or_1d(np.asarray(y))
+        check_consistent_length(features, outcome)
         self.n_features_in_ = len(schema.features)
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self._by_name = True
-        return self._fit_columns(columns, schema, y, groups)
+        return self._fit_columns(columns, schema, outcome, groups)
 
     def _fit_columns(
         self, columns: Columns, schema: Schema, y: npt.NDArray[Any], groups: npt.ArrayLike | None
     ) -> PropensityClassifier:
         self._check_params()
         if not schema.features:
-            raise ValueError("expected at least one feature column, found 0 feature(s): give columns besides the keys")
-        self.classes_, outcome = _two_classes(y)
+            raise ValueError(
+                "expected at least one feature column, found 0 feature(s): give columns besides the keys"
+            )
+        self.classes_, outcome = two_classes(y)
         if groups is not None:
             check_consistent_length(y, groups)
         codes = group_codes(groups, len(outcome))
@@ -224,14 +226,13 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         unknown = [name for name in self.candidates if name not in CANDIDATES]
         if unknown or not self.candidates:
             raise ValueError(
-                f"expected candidates among {sorted(CANDIDATES)}, found {list(self.candidates)}: name at least one of them"
+                f"expected candidates among {sorted(CANDIDATES)}, found {list(self.candidates)}: "
+                "name at least one of them"
             )
         if self.n_bags < 1 or self.n_folds < 2:
             raise ValueError(
                 f"expected n_bags >= 1 and n_folds >= 2, found {self.n_bags} and {self.n_folds}: raise them"
             )
-
-    # ---- score -----------------------------------------------------------------------------------------------
 
     def decision_function(self, X: Any) -> Floats:
         """Return calibrated log-odds of ``classes_[1]`` per row."""
@@ -293,7 +294,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return low, high
 
     def baseline_proba(self, X: Any) -> Floats | None:
-        """Return the probability of ``classes_[1]`` by the plain logistic alone, None if it was no candidate."""
+        """Return the probability of ``classes_[1]`` by the logistic alone, None if it was no candidate."""
         check_is_fitted(self)
         if self._ensemble.baseline is None:
             return None
@@ -334,8 +335,6 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if set(self.schema_.names) <= set(named.columns):
                 return named
         return validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
-
-    # ---- state -----------------------------------------------------------------------------------------------
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Return a JSON-able dict and LightGBM texts by name; no pickle needed.
@@ -386,18 +385,3 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         model._ensemble = Ensemble.from_state(state["ensemble"], texts)
         model._describe()
         return model
-
-
-def _two_classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Floats]:
-    """Return the sorted classes and 0/1 per row."""
-    if y.dtype == object and pd.isna(y).any():
-        raise ValueError(f"expected a known outcome in every row, found {int(pd.isna(y).sum())} missing: drop them")
-    assert_all_finite(y, input_name="y")
-    check_classification_targets(y)
-    kind = type_of_target(y, input_name="y", raise_unknown=True)
-    if kind != "binary":
-        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-    classes, codes = np.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"expected two classes in y, found 1 class ({classes[0]!r}): there is nothing to learn")
-    return classes, codes.astype(np.float64)

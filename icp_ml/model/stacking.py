@@ -15,8 +15,8 @@ STEPS = 10
 def choose_weights(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
     """Return convex weights over candidates.
 
-    All weights on a grid of tenths are tried on out-of-fold log-odds. A mixture is taken only if its log loss beats
-    the best single candidate's by more than one standard error of the paired difference, by accounts.
+    All weights on a grid of tenths are tried on out-of-fold log-odds. A mixture is taken only if its log loss
+    beats the best single candidate's by more than one standard error of the paired difference, by accounts.
 
     Parameters
     ----------

@@ -85,7 +85,8 @@ def read_bundle(path: str | Path) -> dict[str, Any]:
         place = source / _checked_name(name)
         if not place.is_file():
             raise BundleError(
-                f"expected {len(manifest['files'])} files in {source}, {name} is missing: copy the whole folder",
+                f"expected {len(manifest['files'])} files in {source}, {name} is missing: "
+                "copy the whole folder",
                 path=str(source),
                 missing=name,
             )
@@ -107,14 +108,16 @@ def _read_manifest(source: Path) -> dict[str, Any]:
     place = source / MANIFEST
     if not place.is_file():
         raise BundleError(
-            f"expected a bundle folder with {MANIFEST}, found none in {source}: give the folder that save wrote",
+            f"expected a bundle folder with {MANIFEST}, found none in {source}: "
+            "give the folder that save wrote",
             path=str(source),
         )
     try:
         manifest = json.loads(place.read_text(encoding="utf-8"))
     except ValueError as problem:
         raise BundleError(
-            f"expected JSON in {place}, found something else ({problem}): save the model again", path=str(source)
+            f"expected JSON in {place}, found something else ({problem}): save the model again",
+            path=str(source),
         ) from problem
     number = manifest.get("format") if isinstance(manifest, dict) else None
     if number != FORMAT:
@@ -137,7 +140,8 @@ def _checked_name(name: str) -> str:
     pure = PurePosixPath(name)
     if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or name == MANIFEST:
         raise BundleError(
-            f"expected the name of a file inside the bundle, found {name!r}: use letters, digits, '.', '_', '/'",
+            f"expected the name of a file inside the bundle, found {name!r}: "
+            "use letters, digits, '.', '_', '/'",
             name=name,
         )
     return name
@@ -147,7 +151,8 @@ def _as_bytes(name: str, content: Any) -> bytes:
     if not name.endswith(".json"):
         if not isinstance(content, str):
             raise BundleError(
-                f"expected text for {name}, found {type(content).__name__}: name it .json or give text", name=name
+                f"expected text for {name}, found {type(content).__name__}: name it .json or give text",
+                name=name,
             )
         return content.encode("utf-8")
     try:

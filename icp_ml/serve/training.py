@@ -21,6 +21,7 @@ from icp_ml.insight.profile import Profile, build_profile
 from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.serve.reference import PERCENTILES, Ratios, Reference, arr_ratios, field_ranges
 from icp_ml.serve.score import score_frame
+from icp_ml.statistics.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,11 +120,12 @@ def train(
     """
     check_leakage(dataset, allow=tuple(allow_leaks))
     usable, skipped = _usable_targets(dataset, min_events)
-    propensities = {
-        name: _fit_target(dataset, name, seed=seed, n_jobs=n_jobs) for name in MODEL_TARGETS if name in usable
-    }
-    found = build_profile(dataset, propensities, seed=seed, n_jobs=n_jobs) if profile else None
-    reference = _build_reference(dataset, propensities)
+    with one_blas_thread():
+        propensities = {
+            name: _fit_target(dataset, name, seed=seed, n_jobs=n_jobs) for name in MODEL_TARGETS if name in usable
+        }
+        found = build_profile(dataset, propensities, seed=seed, n_jobs=n_jobs) if profile else None
+        reference = _build_reference(dataset, propensities)
     facts = _training_facts(dataset, propensities, reference, seed=seed, skipped=skipped)
     return IcpModel(dataset.schema, propensities, found, reference, facts)
 
