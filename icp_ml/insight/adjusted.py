@@ -1,4 +1,4 @@
-"""The same trait at equal everything else: holders against accounts that are alike in all other columns."""
+"""The same trait at equal everything else: holders against accounts that are alike in all that matters otherwise."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from scipy.special import ndtri
 
 from icp_ml.insight.candidates import Design
 from icp_ml.insight.evidence import Outcome
-from icp_ml.insight.lifts import Counts, Memberships
+from icp_ml.insight.lifts import Counts, Lifts, Memberships
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-PENALTIES = (0.1, 0.3, 1.0, 3.0)
+
+#: Features with at most this p-value count as "everything else"; the rest can't explain anything away.
+COVARIATE_P = 0.02
+#: Accounts per covariate column.
+PER_COLUMN = 8
+#: Share of what shrinking took off the raw lift as luck that is taken off here too.
+LUCK_SHARED = 0.75
+RIDGE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,8 @@ def adjusted_effects(
     outcome: Outcome,
     counts: Counts,
     members: Memberships,
+    raw: Lifts,
+    p_values: Array,
     confirmed: Ints,
     *,
     n_folds: int = 5,
@@ -40,13 +49,18 @@ def adjusted_effects(
 ) -> Adjusted:
     """Compare holders with accounts that are alike otherwise.
 
-    Outcome and membership are both predicted, out of fold, from the bins of all *other* features and from the
-    other confirmed traits; the effect is the regression of what is left of the one on what is left of the other.
+    Outcome and membership are both predicted, out of fold, from all bins of every *other* feature with evidence
+    (p <= 0.02, strongest first, as many as the accounts carry) and whether it is known; the effect is the
+    regression of what is left of the one on what is left of the other.
 
     Parameters
     ----------
     design, outcome, counts, members
         Bins, outcome and held-out memberships of the same accounts.
+    raw
+        Lifts before adjusting; what was luck in them is luck here.
+    p_values
+        Of each candidate, shape (m,).
     confirmed
         Candidate numbers to estimate; the others get NaN.
     n_folds
@@ -59,60 +73,64 @@ def adjusted_effects(
     Notes
     -----
     Partialling-out with cross-fitting: Chernozhukov et al. (2018), *Econometrics Journal* 21, C1-C68, with additive
-    ridge regressions on bins; one residual per account, so that several snapshots count once.
+    regressions on bins; one residual per account, so that several snapshots count once.
     """
     m, n = len(design.candidates), outcome.n_accounts
     effect, low, high = (np.full(m, np.nan) for _ in range(3))
-    if not len(confirmed):
-        return Adjusted(effect, low, high)
     fold = np.random.default_rng([seed, 7]).permutation(n) % n_folds
-    base, owner = _covariates(design, counts)
     known = np.maximum(counts.known, 1e-9)
     held = np.where(counts.known > 0.5, members.held / known, np.nan)
-    held = np.where(np.isnan(held), np.nanmean(held, axis=0), held)
     z = float(ndtri(0.5 + level / 2))
-    y = outcome.rates
-    names = np.array([candidate.feature for candidate in design.candidates])
     for j in confirmed.tolist():
-        same = names == names[j] if design.candidates[j].family != "technologies" else np.arange(m) == j
-        others = np.array([i for i in confirmed.tolist() if not same[i]], dtype=np.int64)
-        use = ~same[owner]
-        free = held[:, others] - held[:, others].mean(axis=0)
-        rows = counts.known[:, j] > 0.5
-        rest_y = _residual(y[rows], base[rows][:, use], free[rows], fold[rows], n_folds)
-        rest_d = _residual(held[rows, j], base[rows][:, use], free[rows], fold[rows], n_folds)
+        rows = np.flatnonzero(~np.isnan(held[:, j]))
+        x = _covariates(design, counts, p_values, j)[rows]
+        rest_y = _residual(outcome.rates[rows], x, fold[rows], n_folds)
+        rest_d = _residual(held[rows, j], x, fold[rows], n_folds)
         power = float((rest_d**2).sum())
         if power <= 1e-9:
             continue
-        effect[j] = float((rest_d * rest_y).sum()) / power
-        spread = float(np.sqrt((rest_d**2 * (rest_y - effect[j] * rest_d) ** 2).sum())) / power
+        slope = float((rest_d * rest_y).sum()) / power
+        spread = float(np.sqrt((rest_d**2 * (rest_y - slope * rest_d) ** 2).sum())) / power
+        share = min(float(held[rows, j].mean()), 0.95)
+        effect[j] = slope + LUCK_SHARED * float(raw.mean[j] - raw.raw[j]) / (1.0 - share)
         low[j], high[j] = effect[j] - z * spread, effect[j] + z * spread
     return Adjusted(effect, low, high)
 
 
-def _covariates(design: Design, counts: Counts) -> tuple[Array, Ints]:
-    """Centred bins of all candidates, with their candidate number; scaled so that a penalty means the same."""
-    centred = counts.held - counts.held.mean(axis=0)
-    owner = np.repeat(np.arange(len(design.candidates)), np.diff(design.starts))
-    spread = centred.std(axis=0)
-    keep = spread > 1e-6
-    return centred[:, keep] / np.sqrt(spread[keep]), owner[keep]
+def _covariates(design: Design, counts: Counts, p_values: Array, j: int) -> Array:
+    """Centred bins of the other features with evidence, the strongest first; shape (n, columns), maybe none."""
+    own = design.candidates[j]
+    room = len(counts.held) / PER_COLUMN
+    columns: list[Array] = []
+    taken: set[str] = set()
+    for i in np.argsort(p_values, kind="stable").tolist():
+        other = design.candidates[i]
+        same = other.feature == own.feature and (own.family != "technologies" or i == j)
+        if p_values[i] > COVARIATE_P or same:
+            continue
+        bins = counts.held[:, design.bins_of(i)]
+        if bins.shape[1] + len(columns) > room:
+            break
+        columns += list(bins.T)
+        if other.feature not in taken and float(counts.known[:, i].min()) < 0.5:
+            columns.append(counts.known[:, i])
+        taken.add(other.feature)
+    if not columns:
+        return np.zeros((len(counts.held), 0))
+    x = np.stack(columns, axis=1)
+    x = x - x.mean(axis=0)
+    return np.asarray(x[:, x.std(axis=0) > 1e-6], dtype=np.float64)
 
 
-def _residual(target: Array, base: Array, free: Array, fold: Ints, n_folds: int) -> Array:
-    """Out-of-fold residual of a ridge regression on base, with hardly any penalty on free."""
-    x = np.concatenate([base, free], axis=1)
-    predictions = np.zeros((len(PENALTIES), len(target)))
+def _residual(target: Array, x: Array, fold: Ints, n_folds: int) -> Array:
+    """Out-of-fold residual of a regression; the tiny penalty only makes it solvable."""
+    out = np.empty(len(target))
     for k in range(n_folds):
         train, test = fold != k, fold == k
-        level, centre = target[train].mean(), x[train].mean(axis=0)
-        inner, outer = x[train] - centre, x[test] - centre
-        gram = inner.T @ inner
-        right = inner.T @ (target[train] - level)
-        unit = float(train.sum()) * 0.1
-        for p, penalty in enumerate(PENALTIES):
-            ridge = np.concatenate([np.full(base.shape[1], penalty * unit), np.full(free.shape[1], 1e-3 * unit)])
-            solved = cho_solve(cho_factor(gram + np.diag(ridge)), right)
-            predictions[p, test] = level + outer @ solved
-    errors = ((target - predictions) ** 2).mean(axis=1)
-    return np.asarray(target - predictions[int(errors.argmin())], dtype=np.float64)
+        level, centre = float(target[train].mean()), x[train].mean(axis=0)
+        out[test] = target[test] - level
+        if x.shape[1]:
+            inner = x[train] - centre
+            gram = inner.T @ inner + RIDGE * float(train.sum()) * np.eye(x.shape[1])
+            out[test] -= (x[test] - centre) @ cho_solve(cho_factor(gram), inner.T @ (target[train] - level))
+    return out

@@ -60,8 +60,10 @@ class Candidate:
         """Short unique name: the feature, with the tool or ``is missing`` where a feature has several."""
         if self.search == "single":
             operator, value = self.labels
-            return f"{self.feature}: {value}" if self.family == "technologies" else (
-                f"{self.feature} is missing" if operator == "is missing" else self.feature
+            return (
+                f"{self.feature}: {value}"
+                if self.family == "technologies"
+                else (f"{self.feature} is missing" if operator == "is missing" else self.feature)
             )
         return self.feature
 
@@ -71,7 +73,9 @@ class Candidate:
             operator, value = self.labels
             return Predicate(self.feature, operator, value)
         if self.search == "levels":
-            picked = (label for label, use in zip(self.labels, chosen, strict=True) if use and label is not None)
+            picked = (
+                label for label, use in zip(self.labels, chosen, strict=True) if use and label is not None
+            )
             return Predicate(self.feature, "in", tuple(sorted(picked)))
         inside = np.flatnonzero(chosen)
         first, last = int(inside[0]), int(inside[-1])
@@ -175,7 +179,12 @@ def build_design(
         rows.append(row)
         cols.append(code + starts[j])
     return Design(
-        tuple(part[0] for part in parts), starts, np.concatenate(rows), np.concatenate(cols), known, len(features)
+        tuple(part[0] for part in parts),
+        starts,
+        np.concatenate(rows),
+        np.concatenate(cols),
+        known,
+        len(features),
     )
 
 

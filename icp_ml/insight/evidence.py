@@ -200,7 +200,9 @@ def crossfit(
         hits[going] += (more >= slack[going, None]).sum(axis=1)
         runs[going] += more.shape[1]
     p_values = (1.0 + hits) / (1.0 + runs)
-    return CrossFit(statistic, p_values, engine.found(outcome.residual, good), folds, engine.final(outcome.residual, good))
+    return CrossFit(
+        statistic, p_values, engine.found(outcome.residual, good), folds, engine.final(outcome.residual, good)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,9 @@ class _Engine:
             for b, block in enumerate(self.blocks):
                 rows = np.flatnonzero(place[block.members] >= 0)
                 if len(rows):
-                    total[place[block.members[rows]]] += _pooled(_some(block, rows), rows, splits, parts, whole[b], b)
+                    total[place[block.members[rows]]] += _pooled(
+                        _some(block, rows), rows, splits, parts, whole[b], b
+                    )
         return total / len(self.repeats)
 
     def found(self, residual: Array, good: int) -> tuple[tuple[Found, ...], ...]:
@@ -256,7 +260,9 @@ class _Engine:
             for split, part in zip(splits, parts, strict=True):
                 for b, block in enumerate(self.blocks):
                     side = whole[b].minus(split.test[b])
-                    for member, pick in zip(block.members, best(block, (total - part)[block.columns], side, good), strict=True):
+                    for member, pick in zip(
+                        block.members, best(block, (total - part)[block.columns], side, good), strict=True
+                    ):
                         out[member].append(pick)
         return tuple(tuple(picks) for picks in out)
 
@@ -294,7 +300,9 @@ def _take(side: Side, rows: Ints) -> Side:
     return Side(side.gram[rows], side.size[rows], side.n)
 
 
-def _pooled(block: Block, rows: Ints, splits: tuple[_Split, ...], parts: list[Array], whole: Side, b: int) -> Array:
+def _pooled(
+    block: Block, rows: Ints, splits: tuple[_Split, ...], parts: list[Array], whole: Side, b: int
+) -> Array:
     everything = _take(whole, rows)
     total = np.sum([part[block.columns] for part in parts], axis=0)
     top, below = 0.0, 0.0

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
+from icp_ml.insight.examine import Evidence
 from icp_ml.insight.predicates import Predicate
-from icp_ml.insight.traits import TRAIT_COLUMNS, Evidence
+from icp_ml.insight.traits import TRAIT_COLUMNS
 from icp_ml.statistics import benjamini_hochberg, fisher_exact, newcombe
 
 #: More would be a search, and a search needs more events.
 MOST = 8
 
 
-def test_preregistered(
+def exact_tests(
     evidence: Evidence, dataset: Dataset, table: pd.DataFrame, asked: Sequence[Mapping[str, Any]], q: float
 ) -> pd.DataFrame:
     """Add exact tests of named traits to the table of a target with too few events.
@@ -52,9 +53,17 @@ def test_preregistered(
         predicate = Predicate.from_dict(dict(item))
         mask = predicate.mask(features)
         known = np.bincount(evidence.outcome.account, weights=weights * ~np.isnan(mask), minlength=n) >= 0.5
-        held = np.bincount(evidence.outcome.account, weights=weights * np.nan_to_num(mask), minlength=n) >= 0.5
+        held = (
+            np.bincount(evidence.outcome.account, weights=weights * np.nan_to_num(mask), minlength=n) >= 0.5
+        )
         yes, no = held & known, ~held & known
-        rows.append(_row(evidence, predicate, [int(good[yes].sum()), int(yes.sum()), int(good[no].sum()), int(no.sum())]))
+        rows.append(
+            _row(
+                evidence,
+                predicate,
+                [int(good[yes].sum()), int(yes.sum()), int(good[no].sum()), int(no.sum())],
+            )
+        )
     found = pd.DataFrame(rows)
     found["q_value"] = benjamini_hochberg(found["p_value"].to_numpy())
     for i in np.flatnonzero(found["q_value"].to_numpy() <= q):
@@ -71,11 +80,29 @@ def _row(e: Evidence, predicate: Predicate, cells: list[int]) -> dict[str, Any]:
     share = n / max(n + m, 1)
     base = e.base_rate
     return {
-        "target": e.target, "trait": predicate.text(), "feature": predicate.feature, "operator": predicate.operator,
-        "value": predicate.value_json(), "direction": 1 if not rate < without else -1, "kind": "not_enough_evidence",
-        "role": "unknown", "n_accounts": n, "support": n / e.outcome.n_accounts, "rate": rate, "rate_without": without,
-        "base_rate": base, "lift": rate - base, "lift_low": float(low) * (1 - share), "lift_high": float(high) * (1 - share),
-        "adjusted_effect": np.nan, "adjusted_low": np.nan, "adjusted_high": np.nan, "mean_contribution": np.nan,
-        "p_value": fisher_exact(good, n, other, m), "q_value": np.nan, "stability": 1.0, "proxy_of": "",
+        "target": e.target,
+        "trait": predicate.text(),
+        "feature": predicate.feature,
+        "operator": predicate.operator,
+        "value": predicate.value_json(),
+        "direction": 1 if not rate < without else -1,
+        "kind": "not_enough_evidence",
+        "role": "unknown",
+        "n_accounts": n,
+        "support": n / e.outcome.n_accounts,
+        "rate": rate,
+        "rate_without": without,
+        "base_rate": base,
+        "lift": rate - base,
+        "lift_low": float(low) * (1 - share),
+        "lift_high": float(high) * (1 - share),
+        "adjusted_effect": np.nan,
+        "adjusted_low": np.nan,
+        "adjusted_high": np.nan,
+        "mean_contribution": np.nan,
+        "p_value": fisher_exact(good, n, other, m),
+        "q_value": np.nan,
+        "stability": 1.0,
+        "proxy_of": "",
         "accounts_needed": 0,
     }

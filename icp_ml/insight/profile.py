@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.insight import render, wording
-from icp_ml.insight.preregistered import test_preregistered
+from icp_ml.insight.examine import LEAST_EVENTS, Evidence, Searched, joint_q, measure, search_target
+from icp_ml.insight.preregistered import exact_tests
 from icp_ml.insight.segments import SEGMENT_COLUMNS, empty_segments, segments_table
-from icp_ml.insight.traits import LEAST_EVENTS, TRAIT_COLUMNS, Evidence, Propensity, examine, mean_contributions, traits_table
+from icp_ml.insight.traits import TRAIT_COLUMNS, Propensity, mean_contributions, traits_table
 from icp_ml.statistics import detectable_difference
-from icp_ml.statistics.threads import one_blas_thread
 
+Array = npt.NDArray[np.float64]
 FORMAT = 1
 _WHOLE = ("direction", "n_accounts", "accounts_needed")
 
@@ -126,7 +128,8 @@ def build_profile(
     seed
         Seeds folds and permutations; the same seed gives the same profile.
     q
-        Share of false ones accepted among the traits reported, per target, over everything searched.
+        Share of false ones accepted among the traits reported, over everything searched; each
+        target's q-values already pay for the other targets.
     n_permutations
         Permutations behind a p-value.
     preregistered
@@ -151,23 +154,27 @@ def build_profile(
             targets=list(dataset.targets),
         )
 
-    def run(target: str) -> tuple[Evidence, pd.DataFrame, pd.DataFrame]:
-        evidence = examine(dataset, target, seed=seed, q=q, n_permutations=n_permutations)
-        model = propensities.get(target)
+    def search(target: str) -> Searched:
+        return search_target(dataset, target, seed=seed, n_permutations=n_permutations)
+
+    def tell(searched: Searched, q_values: Array) -> tuple[Evidence, pd.DataFrame, pd.DataFrame]:
+        evidence = measure(searched, q_values, seed=seed, q=q)
+        model = propensities.get(evidence.target)
         contributions = np.full(len(evidence.design.candidates), np.nan)
         if model is not None:
             contributions = mean_contributions(evidence, dataset, model)
         table = traits_table(evidence, contributions)
         if not evidence.enough:
-            asked = [item for item in preregistered if item.get("target", target) == target]
-            table = test_preregistered(evidence, dataset, table, asked, q)
+            asked = [item for item in preregistered if item.get("target", evidence.target) == evidence.target]
+            table = exact_tests(evidence, dataset, table, asked, q)
         return evidence, table, segments_table(evidence, seed=seed)
 
-    with one_blas_thread(), ThreadPoolExecutor(max_workers=n_jobs) as pool:
-        results = list(pool.map(run, targets))
+    with ThreadPoolExecutor(max_workers=n_jobs) as pool:
+        found = list(pool.map(search, targets))
+        results = list(pool.map(tell, found, joint_q(found, q)))
     traits = pd.concat([table for _, table, _ in results], ignore_index=True)
-    found = [table for _, _, table in results if len(table)]
-    segments = pd.concat(found, ignore_index=True) if found else empty_segments()
+    held = [table for _, _, table in results if len(table)]
+    segments = pd.concat(held, ignore_index=True) if held else empty_segments()
     facts = _facts(dataset, [evidence for evidence, _, _ in results], seed, q, n_permutations)
     return Profile(traits, segments, facts)
 
@@ -177,7 +184,9 @@ def _varies(dataset: Dataset, target: str) -> bool:
     return len(y) > 0 and 0.0 < float(y.mean()) < 1.0
 
 
-def _facts(dataset: Dataset, found: Sequence[Evidence], seed: int, q: float, n_permutations: int) -> dict[str, Any]:
+def _facts(
+    dataset: Dataset, found: Sequence[Evidence], seed: int, q: float, n_permutations: int
+) -> dict[str, Any]:
     detectable, smallest = {}, {}
     for e in found:
         least = float(detectable_difference(e.outcome.n_accounts, 0.2, e.base_rate))
@@ -195,7 +204,10 @@ def _facts(dataset: Dataset, found: Sequence[Evidence], seed: int, q: float, n_p
         "events": {e.target: e.outcome.events for e in found},
         "candidates": {e.target: len(e.design.candidates) for e in found},
         "materiality": {e.target: e.materiality for e in found},
-        "engine": {e.target: "cross-fit, permuted" if e.enough else "too few events: pre-registered only" for e in found},
+        "engine": {
+            e.target: "cross-fit, permuted" if e.enough else "too few events: pre-registered only"
+            for e in found
+        },
         "smallest_difference": smallest,
         "detectable_effect": detectable,
         "thresholds": {e.target: thresholds(e) for e in found},
@@ -216,7 +228,11 @@ def thresholds(e: Evidence) -> dict[str, Any]:
         for place in (0, 1):
             values = sorted(float(end[place]) for end in ends if end[place] is not None)
             known = len(values) >= 0.5 * max(len(ends), 1)
-            ranges.append([values[int(0.1 * (len(values) - 1))], values[math.ceil(0.9 * (len(values) - 1))]] if known else None)
+            ranges.append(
+                [values[int(0.1 * (len(values) - 1))], values[math.ceil(0.9 * (len(values) - 1))]]
+                if known
+                else None
+            )
         out[candidate.feature] = ranges
     return out
 
@@ -238,7 +254,18 @@ def _plain(value: Any) -> Any:
 
 
 def _frame(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:
-    text = {"target", "trait", "feature", "operator", "value", "kind", "role", "proxy_of", "name", "conditions"}
+    text = {
+        "target",
+        "trait",
+        "feature",
+        "operator",
+        "value",
+        "kind",
+        "role",
+        "proxy_of",
+        "name",
+        "conditions",
+    }
     columns: dict[str, Any] = {}
     for name in names:
         values = [record[name] for record in records]
@@ -247,7 +274,9 @@ def _frame(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.Dat
         elif name in _WHOLE:
             columns[name] = np.array(values, dtype=np.int64)
         else:
-            columns[name] = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+            columns[name] = np.array(
+                [math.nan if value is None else value for value in values], dtype=np.float64
+            )
     return pd.DataFrame(columns)
 
 

@@ -129,7 +129,9 @@ def _said(
     if kind == "boolean":
         words = {1.0: "true", 0.0: "false"}
         return [f"{feature} is {words.get(value, 'unknown')}" for value in numbers.tolist()]
-    return [f"{feature} is {'unknown' if np.isnan(value) else number_text(value)}" for value in numbers.tolist()]
+    return [
+        f"{feature} is {'unknown' if np.isnan(value) else number_text(value)}" for value in numbers.tolist()
+    ]
 
 
 def _stack_texts(
@@ -147,7 +149,11 @@ def _stack_texts(
     if encoded is None:
         return plain
     matrix, encoder = encoded
-    tools = [(j, part.value) for j, part in enumerate(encoder.parts) if part.feature == feature and part.role == "tool"]
+    tools = [
+        (j, part.value)
+        for j, part in enumerate(encoder.parts)
+        if part.feature == feature and part.role == "tool"
+    ]
     if not tools:
         return plain
     values = sign * matrix[np.ix_(rows, [j for j, _ in tools])]

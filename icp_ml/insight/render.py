@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from icp_ml.insight.profile import Profile
 
 COMPARE_COLUMNS = ("verdict", "target", "feature", "trait", "expected", "direction_agrees", "proxy_of")
-_ROLES = {"must_have": "must have", "nice_to_have": "nice to have", "hard_no": "hard no", "caution": "caution",
-          "unknown": "stand-in"}
+_ROLES = {
+    "must_have": "must have",
+    "nice_to_have": "nice to have",
+    "hard_no": "hard no",
+    "caution": "caution",
+    "unknown": "stand-in",
+}
 _MOST = 8
 
 
@@ -27,19 +32,26 @@ def profile_text(profile: Profile, width: int = 100) -> str:
     lines: list[str] = []
     for text in profile.facts.get("detectable_effect", {}).values():
         lines += wrap(str(text), width)
-    for title, table in (("ICP: what accounts that stay and grow have", profile.icp),
-                         ("Anti-ICP: what accounts that leave have", profile.anti_icp)):
+    for title, table in (
+        ("ICP: what accounts that stay and grow have", profile.icp),
+        ("Anti-ICP: what accounts that leave have", profile.anti_icp),
+    ):
         lines += ["", title]
-        lines += [_trait_line(row, width) for row in table.head(_MOST).to_dict("records")] or ["  nothing that holds"]
+        lines += [_trait_line(row, width) for row in table.head(_MOST).to_dict("records")] or [
+            "  nothing that holds"
+        ]
         if len(table) > _MOST:
             lines.append(f"  and {len(table) - _MOST} more in profile.traits")
     lines += ["", "Segments"]
-    lines += [_segment_line(row, width) for row in profile.segments.to_dict("records")] or ["  none that holds"]
+    lines += [_segment_line(row, width) for row in profile.segments.to_dict("records")] or [
+        "  none that holds"
+    ]
     kinds = profile.traits["kind"].value_counts()
     open_ones, none = int(kinds.get("not_enough_evidence", 0)), int(kinds.get("no_evidence", 0))
     lines += [""] + wrap(
         f"Not claimed: {open_ones} conditions without enough evidence, {none} without any. Lifts are in points against "
-        f"the base rate with a 90 % interval, from accounts that did not find the trait. Association only.", width
+        f"the base rate with a 90 % interval, from accounts that did not find the trait. Association only.",
+        width,
     )
     return "\n".join(lines)
 
@@ -92,7 +104,9 @@ def compare(traits: pd.DataFrame, expected: Sequence[Mapping[str, Any]]) -> pd.D
                 "feature": wanted.feature,
                 "trait": wanted.text() if row is None else row["trait"],
                 "expected": wanted.text(),
-                "direction_agrees": None if row is None else _agrees(row, wanted, int(item.get("direction", 1))),
+                "direction_agrees": None
+                if row is None
+                else _agrees(row, wanted, int(item.get("direction", 1))),
                 "proxy_of": "" if row is None else row["proxy_of"],
             }
         )
@@ -100,8 +114,13 @@ def compare(traits: pd.DataFrame, expected: Sequence[Mapping[str, Any]]) -> pd.D
         if i not in used:
             rows.append(
                 {
-                    "verdict": "false", "target": row["target"], "feature": row["feature"], "trait": row["trait"],
-                    "expected": "", "direction_agrees": None, "proxy_of": row["proxy_of"],
+                    "verdict": "false",
+                    "target": row["target"],
+                    "feature": row["feature"],
+                    "trait": row["trait"],
+                    "expected": "",
+                    "direction_agrees": None,
+                    "proxy_of": row["proxy_of"],
                 }
             )
     return pd.DataFrame(rows, columns=list(COMPARE_COLUMNS), dtype=object)
@@ -120,7 +139,9 @@ def _key(feature: str, operator: str, value: Any) -> tuple[str, str]:
 
 def _agrees(row: Mapping[Any, Any], wanted: Predicate, direction: int) -> bool:
     """Whether the row's direction fits: a group of levels said the other way round has the other sign."""
-    found = Predicate.from_dict({"feature": row["feature"], "operator": row["operator"], "value": json.loads(row["value"])})
+    found = Predicate.from_dict(
+        {"feature": row["feature"], "operator": row["operator"], "value": json.loads(row["value"])}
+    )
     same = int(row["direction"]) == direction
     if found.operator == wanted.operator == "in":
         return same == bool(set(map(str, found.value)) & set(map(str, wanted.value)))

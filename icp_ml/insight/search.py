@@ -88,9 +88,16 @@ def blocks(design: Design, members: Ints) -> list[Block]:
         numbers = np.asarray(group, dtype=np.int64)
         choosable = np.ones((len(group), n_bins))
         if search == "levels":
-            choosable = np.array([[label is not None for label in design.candidates[j].labels] for j in group])
+            choosable = np.array(
+                [[label is not None for label in design.candidates[j].labels] for j in group]
+            )
         out.append(
-            Block(numbers, design.starts[numbers][:, None] + np.arange(n_bins), search, choosable.astype(np.float64))
+            Block(
+                numbers,
+                design.starts[numbers][:, None] + np.arange(n_bins),
+                search,
+                choosable.astype(np.float64),
+            )
         )
     return out
 

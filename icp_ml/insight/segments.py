@@ -10,15 +10,24 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtri
 
-from icp_ml.insight.traits import Evidence
+from icp_ml.insight.examine import Evidence
 from icp_ml.statistics import jaccard
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SEGMENT_COLUMNS = (
-    "name", "conditions", "target", "n_accounts", "support", "rate", "lift", "lift_low", "lift_high",
-    "jaccard_stability", "decidable",
+    "name",
+    "conditions",
+    "target",
+    "n_accounts",
+    "support",
+    "rate",
+    "lift",
+    "lift_low",
+    "lift_high",
+    "jaccard_stability",
+    "decidable",
 )
 LEAST_ACCOUNTS = 30
 
@@ -33,7 +42,9 @@ class _Base:
     sign: int
 
 
-def segments_table(evidence: Evidence, *, max_conditions: int = 3, n_folds: int = 10, seed: int = 0) -> pd.DataFrame:
+def segments_table(
+    evidence: Evidence, *, max_conditions: int = 3, n_folds: int = 10, seed: int = 0
+) -> pd.DataFrame:
     """Find the best helpful and the best harmful conjunction of confirmed traits.
 
     Each fold of accounts is left out once: the conjunction is grown on the rest, a condition being added only while
@@ -67,13 +78,17 @@ def empty_segments() -> pd.DataFrame:
     text = {"name", "conditions", "target"}
     return pd.DataFrame(
         {
-            name: pd.Series([], dtype=object if name in text else np.int64 if name == "n_accounts" else np.float64)
+            name: pd.Series(
+                [], dtype=object if name in text else np.int64 if name == "n_accounts" else np.float64
+            )
             for name in SEGMENT_COLUMNS
         }
     )
 
 
-def _segment(e: Evidence, side: int, max_conditions: int, n_folds: int, seed: int) -> dict[str, object] | None:
+def _segment(
+    e: Evidence, side: int, max_conditions: int, n_folds: int, seed: int
+) -> dict[str, object] | None:
     atoms = _atoms(e, side)
     if not len(atoms):
         return None
@@ -152,7 +167,9 @@ def _lift(members: Array, outcome: Array) -> tuple[float, float]:
     return rate - base, float(np.sqrt((influence**2).sum() + floor))
 
 
-def _row(e: Evidence, atoms: Ints, best: tuple[float, list[int], Array, float, float], side: int) -> dict[str, object]:
+def _row(
+    e: Evidence, atoms: Ints, best: tuple[float, list[int], Array, float, float], side: int
+) -> dict[str, object]:
     lower, places, final, lift, stable = best
     numbers = [int(atoms[place]) for place in places]
     known = ~np.isnan(e.held[:, numbers]).any(axis=1)

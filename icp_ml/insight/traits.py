@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,29 +9,42 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
-from icp_ml.insight.adjusted import Adjusted, adjusted_effects
-from icp_ml.insight.candidates import Candidate, Design, build_design
-from icp_ml.insight.evidence import CrossFit, Outcome, build_outcome, crossfit
-from icp_ml.insight.lifts import Counts, Lifts, Memberships, count, held_out_memberships, lifts
-from icp_ml.insight.predicates import Predicate
+from icp_ml.insight.adjusted import Adjusted
+from icp_ml.insight.candidates import Candidate
+from icp_ml.insight.examine import Evidence
 from icp_ml.insight.roles import Standing, role_of
-from icp_ml.statistics import accounts_needed, benjamini_hochberg, detectable_difference
+from icp_ml.statistics import accounts_needed, detectable_difference
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 TRAIT_COLUMNS = (
-    "target", "trait", "feature", "operator", "value", "direction", "kind", "role", "n_accounts", "support", "rate",
-    "rate_without", "base_rate", "lift", "lift_low", "lift_high", "adjusted_effect", "adjusted_low", "adjusted_high",
-    "mean_contribution", "p_value", "q_value", "stability", "proxy_of", "accounts_needed",
+    "target",
+    "trait",
+    "feature",
+    "operator",
+    "value",
+    "direction",
+    "kind",
+    "role",
+    "n_accounts",
+    "support",
+    "rate",
+    "rate_without",
+    "base_rate",
+    "lift",
+    "lift_low",
+    "lift_high",
+    "adjusted_effect",
+    "adjusted_low",
+    "adjusted_high",
+    "mean_contribution",
+    "p_value",
+    "q_value",
+    "stability",
+    "proxy_of",
+    "accounts_needed",
 )
-#: Below this number of events nothing is searched for.
-LEAST_EVENTS = 30
-#: Share of the searches that must agree with the reported condition.
-LEAST_STABILITY = 0.6
-#: Prior weight of "the field is empty" against conditions on its value.
-MISSING_WEIGHT = 0.2
-GOOD = {"retained": 1, "expanded": 1, "churned_first_year": -1}
 
 
 class Propensity(Protocol):
@@ -40,156 +52,6 @@ class Propensity(Protocol):
 
     def encoded_contributions(self, X: Any) -> tuple[Array, Any]:
         """Return contributions per encoded column and the encoder that names them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Everything measured about one target; the traits table and the segments are made of it.
-
-    Parameters
-    ----------
-    target
-        The outcome.
-    rows
-        Row positions in the dataset with a known outcome.
-    design, outcome, fit, counts, members
-        Bins, outcome, cross-fitted search, counts and held-out memberships.
-    predicates
-        Reported condition of each candidate.
-    held
-        Membership of each account by it: share of its rows, NaN = unknown, shape (n, m).
-    lifts, adjusted
-        Effects.
-    q_values, stability
-        Per candidate, shape (m,).
-    confirmed
-        Candidate numbers that hold, strongest evidence first.
-    enough
-        Whether there were enough events to search at all.
-    """
-
-    target: str
-    rows: Ints
-    design: Design
-    outcome: Outcome
-    fit: CrossFit
-    counts: Counts
-    members: Memberships
-    predicates: tuple[Predicate, ...]
-    held: Array
-    lifts: Lifts
-    adjusted: Adjusted
-    q_values: Array
-    stability: Array
-    confirmed: Ints
-    enough: bool
-
-    @property
-    def base_rate(self) -> float:
-        """Outcome share, each account counting once."""
-        return float(self.outcome.rates.mean())
-
-    @property
-    def materiality(self) -> float:
-        """Smallest difference that matters: 5 points, or a third of the rarer outcome's share."""
-        return max(0.05, min(self.base_rate, 1.0 - self.base_rate) / 3.0)
-
-    @property
-    def sign(self) -> int:
-        """+1 where 1 is the good outcome, -1 where it is the bad one."""
-        return GOOD[self.target]
-
-
-def examine(
-    dataset: Dataset,
-    target: str,
-    *,
-    seed: int,
-    q: float = 0.10,
-    n_permutations: int = 6000,
-    n_folds: int = 10,
-    n_repeats: int = 2,
-) -> Evidence:
-    """Search, test and measure all candidates of a dataset for one target.
-
-    Parameters
-    ----------
-    dataset
-        Accounts with features and outcomes.
-    target
-        ``retained``, ``expanded`` or ``churned_first_year``.
-    seed
-        Seeds folds and permutations.
-    q
-        False discovery rate.
-    n_permutations, n_folds, n_repeats
-        As in :func:`icp_ml.insight.evidence.crossfit`.
-    """
-    rows, y = dataset.target(target)
-    account = np.unique(dataset.groups[rows].astype(str), return_inverse=True)[1].astype(np.int64)
-    dates = pd.factorize(dataset.labels["snapshot_date"].iloc[rows], sort=True, use_na_sentinel=False)[0]
-    features = dataset.features.iloc[rows]
-    design = build_design(features, dataset.schema, account)
-    outcome = build_outcome(account, y, dates.astype(np.int64))
-    enough = outcome.events >= LEAST_EVENTS
-    fit = crossfit(
-        design, outcome, n_folds=n_folds, n_repeats=n_repeats, n_permutations=n_permutations if enough else 0, seed=seed,
-        good=GOOD[target],
-    )
-    counts = count(design, outcome)
-    q_values = benjamini_hochberg(fit.p_values, weights=prior_weights(design, counts))
-    if not enough:
-        q_values = np.full(len(design.candidates), np.nan)
-    stability = np.array([_agreement(design, fit, counts, j) for j in range(len(design.candidates))])
-    passed = np.flatnonzero((q_values <= q) & (stability >= LEAST_STABILITY))
-    confirmed = passed[np.lexsort((-fit.statistic[passed], fit.p_values[passed]))].astype(np.int64)
-    members = held_out_memberships(design, fit, counts)
-    predicates = tuple(c.predicate(f.bins) for c, f in zip(design.candidates, fit.final, strict=True))
-    return Evidence(
-        target, rows.astype(np.int64), design, outcome, fit, counts, members, predicates, _final_held(design, fit, counts),
-        lifts(outcome, members), adjusted_effects(design, outcome, counts, members, confirmed, seed=seed), q_values,
-        stability, confirmed, enough,
-    )
-
-
-def prior_weights(design: Design, counts: Counts) -> Array:
-    """Weights of the hypotheses by how much each could show, from feature values alone.
-
-    A flag that few or nearly all accounts have can hardly show a difference: its weight is its share of the best
-    possible information, 4 s (1 - s). "The field is empty" counts a fifth.
-    """
-    n = len(counts.held)
-    out = np.ones(len(design.candidates))
-    for j, candidate in enumerate(design.candidates):
-        if candidate.search == "single":
-            held = float(counts.held[:, design.bins_of(j)].sum()) / n
-            out[j] = np.clip(4.0 * held * (1.0 - held), 0.1, 1.0)
-        if candidate.family == "missing":
-            out[j] *= MISSING_WEIGHT
-    return out
-
-
-def _final_held(design: Design, fit: CrossFit, counts: Counts) -> Array:
-    held = np.full(counts.known.shape, np.nan)
-    for j, pick in enumerate(fit.final):
-        known = counts.known[:, j]
-        mine = counts.held[:, design.bins_of(j)] @ pick.bins
-        held[:, j] = np.where(known > 0, mine / np.maximum(known, 1e-12), np.nan)
-    return held
-
-
-def _agreement(design: Design, fit: CrossFit, counts: Counts, j: int) -> float:
-    """Share of the searches that found the reported condition or its like (Jaccard at least one half)."""
-    size = counts.held[:, design.bins_of(j)].sum(axis=0)
-    final = fit.final[j]
-    if len(size) == 1:
-        return float(np.mean([pick.direction == final.direction for pick in fit.found[j]]))
-    agreeing = 0
-    for pick in fit.found[j]:
-        bins = pick.bins if pick.direction == final.direction else ~pick.bins
-        union = float(size[bins | final.bins].sum())
-        agreeing += float(size[bins & final.bins].sum()) >= 0.5 * union
-    return agreeing / len(fit.found[j])
 
 
 def traits_table(evidence: Evidence, contributions: Array) -> pd.DataFrame:
@@ -238,7 +100,9 @@ def traits_table(evidence: Evidence, contributions: Array) -> pd.DataFrame:
             "q_value": e.q_values,
             "stability": e.stability,
             "proxy_of": proxies(e),
-            "accounts_needed": np.where(undecided, np.clip(np.nan_to_num(needed, posinf=1e9), 1, 1e9), 0).astype(np.int64),
+            "accounts_needed": np.where(
+                undecided, np.clip(np.nan_to_num(needed, posinf=1e9), 1, 1e9), 0
+            ).astype(np.int64),
         }
     )
     rank = np.where(np.isin(kinds, ["icp", "anti_icp"]), 0, 1)
@@ -266,7 +130,11 @@ def proxies(e: Evidence) -> list[str]:
     survivors = [j for j in e.confirmed.tolist() if j not in vanished and np.isfinite(e.adjusted.effect[j])]
     held = np.where(np.isnan(e.held), np.nanmean(e.held, axis=0), e.held)
     for j in vanished:
-        links = [(abs(_correlation(held[:, j], held[:, i])), i) for i in survivors if names[i] != names[j] or _tool(e, i)]
+        links = [
+            (abs(_correlation(held[:, j], held[:, i])), i)
+            for i in survivors
+            if names[i] != names[j] or _tool(e, i)
+        ]
         if links:
             strength, i = max(links, key=lambda link: (link[0], -link[1]))
             if strength >= max(0.1, 2.0 / np.sqrt(e.outcome.n_accounts)):
@@ -298,7 +166,11 @@ def roles(e: Evidence, kinds: npt.NDArray[np.object_], share: Array) -> list[str
         bounds = np.array([e.lifts.low[j], e.lifts.high[j]]) * stretch[j] * e.sign
         adjusted = np.array([e.adjusted.low[j], e.adjusted.high[j]]) * e.sign
         standing = Standing(
-            signs[j], float(bounds.min()), float(bounds.max()), float(adjusted.min()), float(adjusted.max()),
+            signs[j],
+            float(bounds.min()),
+            float(bounds.max()),
+            float(adjusted.min()),
+            float(adjusted.max()),
             bool(stand_in[j]) or _includes_zero(e.adjusted, j),
         )
         others = [e.held[:, i] for i in e.confirmed.tolist() if i != j and signs[i] > 0 and not stand_in[i]]

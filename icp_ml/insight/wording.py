@@ -13,8 +13,24 @@ from typing import Any
 
 #: Words that no text about a trait may hold, whatever the numbers.
 FORBIDDEN = (
-    "driver", "drives", "driven", "cause", "causes", "caused", "causal", "because", "because of", "due to",
-    "leads to", "guarantees", "guaranteed", "statistically proven", "proves", "proven", "uplift", "makes customers",
+    "driver",
+    "drives",
+    "driven",
+    "cause",
+    "causes",
+    "caused",
+    "causal",
+    "because",
+    "because of",
+    "due to",
+    "leads to",
+    "guarantees",
+    "guaranteed",
+    "statistically proven",
+    "proves",
+    "proven",
+    "uplift",
+    "makes customers",
 )
 
 _MORE = {
@@ -54,7 +70,9 @@ similar accounts (probably a stand-in for revenue).'
         needs = f" (needs about {more:,.0f} more accounts)" if more is not None and more > 0 else ""
         return f"{trait}: not distinguishable from luck with your data{needs}."
     if row["kind"] == "no_evidence":
-        return f"{trait}: not distinguishable from luck, though a material difference would probably have shown."
+        return (
+            f"{trait}: not distinguishable from luck, though a material difference would probably have shown."
+        )
     direction = int(row["direction"])
     start = f"Accounts where {trait} holds {_MORE.get((str(row['target']), direction), 'differ')}"
     low, high = _number(row.get("adjusted_low")), _number(row.get("adjusted_high"))
@@ -66,11 +84,15 @@ similar accounts (probably a stand-in for revenue).'
             return f"{start}; the difference disappears among otherwise similar accounts (probably a stand-in for {proxy})."
         return f"{start}; among otherwise similar accounts the difference is unclear."
     if (low > 0) != (direction > 0):
-        return f"{start}; among otherwise similar accounts the sign turns: read it with the other traits only."
+        return (
+            f"{start}; among otherwise similar accounts the sign turns: read it with the other traits only."
+        )
     return f"{start}, also among otherwise similar accounts."
 
 
-def detectable_text(n_accounts: int, events: int, base_rate: float, smallest: float, target: str, least: int) -> str:
+def detectable_text(
+    n_accounts: int, events: int, base_rate: float, smallest: float, target: str, least: int
+) -> str:
     """Say, before any result, what these data could have shown.
 
     Examples

@@ -13,8 +13,9 @@ from scipy.special import expit
 
 from icp_ml.model.columns import Floats, Ints
 
-PRIOR_EVENTS = 4.0
-SHRINK = 1.0
+PRIOR_EVENTS = 0.5
+# In units of the slope's variance: one for the slope itself, two for the choices made on the same rows.
+SHRINK = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def base_log_odds(y: Floats) -> float:
 def fit_calibration(log_odds: Floats, y: Floats, codes: Ints) -> Calibration:
     """Fit slope and intercept to out-of-fold log-odds.
 
-    The slope has a prior towards 1 worth a few events, can't be negative, and shrinks towards 0 by its own
-    uncertainty (1 - variance / slope²), so that scores without skill collapse to the base rate.
+    The slope has a prior towards 1 worth half an event, can't be negative, and shrinks towards 0 by its own
+    uncertainty (1 - 3 variance / slope²), so that scores without skill collapse to the base rate.
 
     Parameters
     ----------
@@ -115,7 +116,12 @@ def fit_calibration(log_odds: Floats, y: Floats, codes: Ints) -> Calibration:
 
 
 def _newton(f: Floats, y: Floats, prior: float, start: float) -> tuple[float, float, Floats]:
-    slope, shift = 1.0, start
+    """Penalised maximum likelihood of (slope, shift) from slope 0 on, halving steps that lead uphill."""
+
+    def objective(slope: float, shift: float) -> float:
+        return float(log_loss_rows(y, slope * f + shift).sum() + 0.5 * prior * (slope - 1.0) ** 2)
+
+    slope, shift, value = 0.0, start, objective(0.0, start)
     hessian = np.eye(2)
     for _ in range(50):
         probability = expit(slope * f + shift)
@@ -125,9 +131,14 @@ def _newton(f: Floats, y: Floats, prior: float, start: float) -> tuple[float, fl
         wf = weight * f
         hessian = np.array([[wf @ f + prior, wf.sum()], [wf.sum(), weight.sum()]])
         step = np.linalg.solve(hessian, gradient)
-        step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
-        slope, shift = float(slope - step[0]), float(shift - step[1])
-        if np.abs(step).max() < 1e-10:
+        size = 1.0
+        while size > 1e-6 and objective(slope - size * step[0], shift - size * step[1]) > value:
+            size /= 2
+        if size <= 1e-6:
+            break
+        slope, shift = float(slope - size * step[0]), float(shift - size * step[1])
+        gain, value = value - objective(slope, shift), objective(slope, shift)
+        if gain < 1e-12 * max(1.0, abs(value)):
             break
     return slope, shift, hessian
 

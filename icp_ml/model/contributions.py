@@ -130,7 +130,8 @@ def compile_steps(bags: list[list[dict[str, Any]]], n_columns: int) -> StepTable
             total = n_left + n_right
             mean = n_left / total * left["leaf_value"] + n_right / total * right["leaf_value"]
             base[bag] += mean
-            threshold = float(tree["threshold"])
+            # LightGBM dumps an infinite threshold (known against unknown) as 1e300.
+            threshold = float(tree["threshold"]) if tree["threshold"] < 1e300 else np.inf
             goes_left = tree["default_left"] if tree["missing_type"] == "NaN" else threshold >= 0.0
             low, high = left["leaf_value"] - mean, right["leaf_value"] - mean
             splits.setdefault(tree["split_feature"], []).append(

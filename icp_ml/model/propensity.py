@@ -34,15 +34,16 @@ BLOCK_ROWS = 16_384
 class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Calibrated probability of a binary outcome from mixed, partly missing columns, for small data.
 
-    Candidates compete out of fold in account-grouped folds; the best one, or a convex mixture if it is better
-    by more than noise, is calibrated by a sigmoid and fitted on all rows as a small bag. Contributions of
-    every source column add up to the calibrated log-odds.
+    Candidates compete out of fold in account-grouped folds; the first one stays unless another, or a convex
+    mixture, is better by more than noise. The choice is calibrated by a sigmoid and fitted on all rows as a
+    small bag. Contributions of every source column add up to the calibrated log-odds.
 
     Parameters
     ----------
     candidates
         Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (LightGBM, up to 7 leaves),
-        ``"logistic"`` (ridge on normal scores; also the baseline that ``evaluate`` prints).
+        ``"logistic"`` (ridge on normal scores; also the baseline that ``evaluate`` prints); the preferred one
+        first.
     n_bags
         Models averaged in the final fit, each on 90 % of the accounts.
     n_folds

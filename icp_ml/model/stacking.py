@@ -1,4 +1,4 @@
-"""How candidates are combined: convex weights on log-odds, and only if the gain is more than noise."""
+"""How candidates are combined: convex weights on log-odds, if the gain over the first is more than noise."""
 
 from __future__ import annotations
 
@@ -15,32 +15,29 @@ STEPS = 10
 def choose_weights(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
     """Return convex weights over candidates.
 
-    All weights on a grid of tenths are tried on out-of-fold log-odds. A mixture is taken only if its log loss
-    beats the best single candidate's by more than one standard error of the paired difference, by accounts.
+    All weights on a grid of tenths, single candidates included, are tried on out-of-fold log-odds. The first
+    candidate keeps all the weight unless the best of them beats its log loss by more than one standard error of
+    the paired difference, by accounts: what is chosen among many looks better than it is.
 
     Parameters
     ----------
     log_odds
-        Out-of-fold log-odds, shape (candidates, rows).
+        Out-of-fold log-odds, shape (candidates, rows); the preferred candidate first.
     y
         Outcome per row, 0 or 1.
     codes
         Account code per row.
     """
-    n_candidates = len(log_odds)
-    singles = [calibrated_loss(row, y, codes) for row in log_odds]
-    best = int(np.argmin([loss.mean() for loss in singles]))
-    weights = np.zeros(n_candidates)
-    weights[best] = 1.0
-    if n_candidates == 1:
-        return weights
-    chosen, chosen_loss = weights, singles[best]
-    for mixture in _simplex(n_candidates):
-        loss = calibrated_loss(_mix(mixture, log_odds), y, codes)
-        if loss.mean() < chosen_loss.mean():
-            chosen, chosen_loss = mixture, loss
-    gain = singles[best] - chosen_loss
-    return chosen if gain.mean() > standard_error(gain, codes) else weights
+    first = np.zeros(len(log_odds))
+    first[0] = 1.0
+    usual = calibrated_loss(log_odds[0], y, codes)
+    chosen, loss = first, usual
+    for mixture in _simplex(len(log_odds)):
+        tried = calibrated_loss(_mix(mixture, log_odds), y, codes)
+        if tried.mean() < loss.mean():
+            chosen, loss = mixture, tried
+    gain = usual - loss
+    return chosen if gain.mean() > standard_error(gain, codes) else first
 
 
 def standard_error(values: Floats, codes: Ints) -> float:
@@ -60,11 +57,9 @@ def _mix(weights: Floats, log_odds: Floats) -> Floats:
 
 
 def _simplex(n_candidates: int) -> list[Floats]:
-    """All weight vectors in tenths with at least two candidates."""
+    """All weight vectors in tenths."""
     mixtures = []
     for bars in combinations(range(STEPS + n_candidates - 1), n_candidates - 1):
         edges = np.array([-1, *bars, STEPS + n_candidates - 1])
-        parts = np.diff(edges) - 1
-        if (parts > 0).sum() > 1:
-            mixtures.append(parts / STEPS)
+        mixtures.append((np.diff(edges) - 1) / STEPS)
     return mixtures

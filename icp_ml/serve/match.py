@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.insight.predicates import Predicate
-from icp_ml.insight.traits import GOOD
+from icp_ml.insight.examine import GOOD
 
 if TYPE_CHECKING:
     from icp_ml.insight.profile import Profile

@@ -122,7 +122,9 @@ def train(
     usable, skipped = _usable_targets(dataset, min_events)
     with one_blas_thread():
         propensities = {
-            name: _fit_target(dataset, name, seed=seed, n_jobs=n_jobs) for name in MODEL_TARGETS if name in usable
+            name: _fit_target(dataset, name, seed=seed, n_jobs=n_jobs)
+            for name in MODEL_TARGETS
+            if name in usable
         }
         found = build_profile(dataset, propensities, seed=seed, n_jobs=n_jobs) if profile else None
         reference = _build_reference(dataset, propensities)

@@ -11,6 +11,7 @@ from icp_ml.statistics.multiplicity import (
     benjamini_yekutieli,
     fisher_exact,
     permutation_p,
+    selective_q,
 )
 from icp_ml.statistics.power import accounts_needed, detectable_difference
 from icp_ml.statistics.resampling import (
@@ -36,6 +37,7 @@ __all__ = [
     "newcombe",
     "nogueira_stability",
     "permutation_p",
+    "selective_q",
     "shrink_effects",
     "shrink_rates",
     "wilson",

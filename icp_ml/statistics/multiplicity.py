@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
@@ -68,6 +70,42 @@ def benjamini_yekutieli(p_values: npt.ArrayLike) -> Array:
     count = int((~np.isnan(p)).sum())
     harmonic = float((1.0 / np.arange(1, count + 1)).sum()) if count else 1.0
     return np.minimum(benjamini_hochberg(p) * harmonic, 1.0)
+
+
+def selective_q(families: Sequence[npt.ArrayLike], q: float) -> list[Array]:
+    """Adjust the q-values of several families for having looked at several families.
+
+    Families are tested first, by their smallest q-value (a Simes test of "nothing in it"); the q-values of those that
+    pass are then multiplied by the share of families that passed, inverted. Where every family holds something
+    nothing is lost; where all are noise, the chance of any report stays at ``q`` for all families together.
+
+    Parameters
+    ----------
+    families
+        q-values of each family by :func:`benjamini_hochberg`; NaN is not tested.
+    q
+        False discovery rate aimed at.
+
+    Notes
+    -----
+    Benjamini, Y. and Bogomolov, M. (2014), *JRSS B* 76, 297-318: false discovery rate averaged over the selected
+    families. Values of families that don't pass are raised to at least their family's own q-value.
+
+    Examples
+    --------
+    >>> [values.round(3).tolist() for values in selective_q([[0.01, 0.2], [0.6, 0.7]], 0.1)]
+    [[0.02, 0.4], [0.6, 0.7]]
+    """
+    values = [np.asarray(family, dtype=np.float64) for family in families]
+    heads = np.array([np.nanmin(v) if (~np.isnan(v)).any() else np.nan for v in values])
+    across = benjamini_hochberg(heads)
+    passed = int((across <= q).sum())
+    factor = int((~np.isnan(across)).sum()) / passed if passed else 1.0
+    out = []
+    for v, family in zip(values, across, strict=True):
+        raised = v * factor if family <= q else np.fmax(v, family) + 0.0 * v
+        out.append(np.minimum(raised, 1.0))
+    return out
 
 
 def permutation_p(observed: npt.ArrayLike, permuted: npt.ArrayLike) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import numpy as np
 import pandas as pd
@@ -341,16 +340,6 @@ def test_clean_world_without_traps_has_nothing_missing():
     )
     assert base.truth.version == VERSION
 
-
-def test_a_thousand_accounts_take_a_tenth_of_a_second():
-    make_frame(1000)
-    times = []
-    for seed in range(3):
-        begin = time.perf_counter()
-        make_frame(1000, seed=seed)
-        times.append(time.perf_counter() - begin)
-    # three times the aim, since the machine is shared
-    assert min(times) < 0.3
 
 
 def test_the_judge_is_frozen_or_says_so():

@@ -1,0 +1,256 @@
+"""One target examined: searched, tested together with the other targets, and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from icp_ml.data.dataset import Dataset
+from icp_ml.insight.adjusted import Adjusted, adjusted_effects
+from icp_ml.insight.candidates import Design, build_design
+from icp_ml.insight.evidence import CrossFit, Outcome, build_outcome, crossfit
+from icp_ml.insight.lifts import Counts, Lifts, Memberships, count, held_out_memberships, lifts
+from icp_ml.insight.predicates import Predicate
+from icp_ml.statistics import benjamini_hochberg, selective_q
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Below this number of events nothing is searched for.
+LEAST_EVENTS = 30
+#: Share of the searches that must agree with the reported condition.
+LEAST_STABILITY = 0.6
+#: Prior weight of "the field is empty" against conditions on its value.
+MISSING_WEIGHT = 0.2
+GOOD = {"retained": 1, "expanded": 1, "churned_first_year": -1}
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """One target after the search, before anything is claimed.
+
+    Parameters
+    ----------
+    target
+        The outcome.
+    rows
+        Row positions in the dataset with a known outcome.
+    design, outcome, counts
+        Bins, outcome and counts of these rows.
+    fit
+        The cross-fitted search.
+    weights
+        Prior weights of the candidates, shape (m,).
+    enough
+        Whether there were enough events to search at all.
+    """
+
+    target: str
+    rows: Ints
+    design: Design
+    outcome: Outcome
+    counts: Counts
+    fit: CrossFit
+    weights: Array
+    enough: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything measured about one target; the traits table and the segments are made of it.
+
+    Parameters
+    ----------
+    target
+        The outcome.
+    rows
+        Row positions in the dataset with a known outcome.
+    design, outcome, fit, counts, members
+        Bins, outcome, cross-fitted search, counts and held-out memberships.
+    predicates
+        Reported condition of each candidate.
+    held
+        Membership of each account by it: share of its rows, NaN = unknown, shape (n, m).
+    lifts, adjusted
+        Effects.
+    q_values, stability
+        Per candidate, shape (m,).
+    confirmed
+        Candidate numbers that hold, strongest evidence first.
+    enough
+        Whether there were enough events to search at all.
+    """
+
+    target: str
+    rows: Ints
+    design: Design
+    outcome: Outcome
+    fit: CrossFit
+    counts: Counts
+    members: Memberships
+    predicates: tuple[Predicate, ...]
+    held: Array
+    lifts: Lifts
+    adjusted: Adjusted
+    q_values: Array
+    stability: Array
+    confirmed: Ints
+    enough: bool
+
+    @property
+    def base_rate(self) -> float:
+        """Outcome share, each account counting once."""
+        return float(self.outcome.rates.mean())
+
+    @property
+    def materiality(self) -> float:
+        """Smallest difference that matters: 5 points, or a third of the rarer outcome's share."""
+        return max(0.05, min(self.base_rate, 1.0 - self.base_rate) / 3.0)
+
+    @property
+    def sign(self) -> int:
+        """+1 where 1 is the good outcome, -1 where it is the bad one."""
+        return GOOD[self.target]
+
+
+def search_target(
+    dataset: Dataset,
+    target: str,
+    *,
+    seed: int,
+    n_permutations: int = 6000,
+    n_folds: int = 10,
+    n_repeats: int = 2,
+) -> Searched:
+    """Search and test all candidates of a dataset for one target.
+
+    Parameters
+    ----------
+    dataset
+        Accounts with features and outcomes.
+    target
+        ``retained``, ``expanded`` or ``churned_first_year``.
+    seed
+        Seeds folds and permutations.
+    n_permutations, n_folds, n_repeats
+        As in :func:`icp_ml.insight.evidence.crossfit`.
+    """
+    rows, y = dataset.target(target)
+    account = np.unique(dataset.groups[rows].astype(str), return_inverse=True)[1].astype(np.int64)
+    dates = pd.factorize(dataset.labels["snapshot_date"].iloc[rows], sort=True, use_na_sentinel=False)[0]
+    design = build_design(dataset.features.iloc[rows], dataset.schema, account)
+    outcome = build_outcome(account, y, dates.astype(np.int64))
+    enough = outcome.events >= LEAST_EVENTS
+    fit = crossfit(
+        design,
+        outcome,
+        n_folds=n_folds,
+        n_repeats=n_repeats,
+        n_permutations=n_permutations if enough else 0,
+        seed=seed,
+        good=GOOD[target],
+    )
+    counts = count(design, outcome)
+    weights = prior_weights(design, counts)
+    return Searched(target, rows.astype(np.int64), design, outcome, counts, fit, weights, enough)
+
+
+def joint_q(searched: Sequence[Searched], q: float) -> list[Array]:
+    """Return the q-values of each target, paid for over all targets; NaN where too few events were searched."""
+    families = [
+        benjamini_hochberg(s.fit.p_values, weights=s.weights) if s.enough else np.full(len(s.weights), np.nan)
+        for s in searched
+    ]
+    return selective_q(families, q)
+
+
+def measure(searched: Searched, q_values: Array, *, seed: int, q: float = 0.10) -> Evidence:
+    """Measure what holds: lifts, effects at equal everything else, stability.
+
+    Parameters
+    ----------
+    searched
+        One target after the search.
+    q_values
+        Its q-values from :func:`joint_q`.
+    seed
+        Seeds the folds of the adjusted effects.
+    q
+        False discovery rate.
+    """
+    design, outcome, counts, fit = searched.design, searched.outcome, searched.counts, searched.fit
+    stability = np.array([_agreement(design, fit, counts, j) for j in range(len(design.candidates))])
+    passed = np.flatnonzero((q_values <= q) & (stability >= LEAST_STABILITY))
+    confirmed = passed[np.lexsort((-fit.statistic[passed], fit.p_values[passed]))].astype(np.int64)
+    members = held_out_memberships(design, fit, counts)
+    raw = lifts(outcome, members)
+    adjusted = adjusted_effects(design, outcome, counts, members, raw, fit.p_values, confirmed, seed=seed)
+    return Evidence(
+        searched.target,
+        searched.rows,
+        design,
+        outcome,
+        fit,
+        counts,
+        members,
+        tuple(c.predicate(f.bins) for c, f in zip(design.candidates, fit.final, strict=True)),
+        _final_held(design, fit, counts),
+        raw,
+        adjusted,
+        q_values,
+        stability,
+        confirmed,
+        searched.enough,
+    )
+
+
+def examine(
+    dataset: Dataset, target: str, *, seed: int, q: float = 0.10, n_permutations: int = 6000
+) -> Evidence:
+    """Search and measure one target on its own; parameters as in :func:`search_target` and :func:`measure`."""
+    searched = search_target(dataset, target, seed=seed, n_permutations=n_permutations)
+    return measure(searched, joint_q([searched], q)[0], seed=seed, q=q)
+
+
+def prior_weights(design: Design, counts: Counts) -> Array:
+    """Weights of the hypotheses by how much each could show, from feature values alone.
+
+    A flag that few or nearly all accounts have can hardly show a difference: its weight is its share of the best
+    possible information, 4 s (1 - s). "The field is empty" counts a fifth.
+    """
+    n = len(counts.held)
+    out = np.ones(len(design.candidates))
+    for j, candidate in enumerate(design.candidates):
+        if candidate.search == "single":
+            held = float(counts.held[:, design.bins_of(j)].sum()) / n
+            out[j] = np.clip(4.0 * held * (1.0 - held), 0.1, 1.0)
+        if candidate.family == "missing":
+            out[j] *= MISSING_WEIGHT
+    return out
+
+
+def _final_held(design: Design, fit: CrossFit, counts: Counts) -> Array:
+    held = np.full(counts.known.shape, np.nan)
+    for j, pick in enumerate(fit.final):
+        known = counts.known[:, j]
+        mine = counts.held[:, design.bins_of(j)] @ pick.bins
+        held[:, j] = np.where(known > 0, mine / np.maximum(known, 1e-12), np.nan)
+    return held
+
+
+def _agreement(design: Design, fit: CrossFit, counts: Counts, j: int) -> float:
+    """Share of the searches that found the reported condition or its like (Jaccard at least one half)."""
+    size = counts.held[:, design.bins_of(j)].sum(axis=0)
+    final = fit.final[j]
+    if len(size) == 1:
+        return float(np.mean([pick.direction == final.direction for pick in fit.found[j]]))
+    agreeing = 0
+    for pick in fit.found[j]:
+        bins = pick.bins if pick.direction == final.direction else ~pick.bins
+        union = float(size[bins | final.bins].sum())
+        agreeing += float(size[bins & final.bins].sum()) >= 0.5 * union
+    return agreeing / len(fit.found[j])

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from icp_ml.model.contributions import compile_steps
+from icp_ml.model.estimator import (
+    booster_from_text,
+    booster_to_text,
+    dump_trees,
+    expected_value,
+    fit_booster,
+    predict_contributions,
+    predict_path,
+    predict_raw,
+)
+
+PARAMS = {
+    "num_leaves": 2,
+    "learning_rate": 0.1,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+}
+
+
+def data(seed: int, n: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers with gaps, with zeros, with neither, a flag with gaps, a constant."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 5))
+    X[rng.random(n) < 0.2, 0] = np.nan
+    X[rng.random(n) < 0.5, 1] = 0.0
+    X[:, 3] = np.where(rng.random(n) < 0.2, np.nan, rng.random(n) < 0.3)
+    X[:, 4] = 7.0
+    logit = np.nan_to_num(X[:, 0]) + (X[:, 1] == 0) - (X[:, 2] > 0.5) + np.isnan(X[:, 3])
+    return X, (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(float)
+
+
+@pytest.mark.parametrize("extra_trees", [False, True])
+def test_step_tables_equal_pred_contrib(extra_trees):
+    X, y = data(0)
+    boosters = [fit_booster(X, y, {**PARAMS, "extra_trees": extra_trees}, seed, 80) for seed in range(3)]
+    tables = compile_steps([dump_trees(booster) for booster in boosters], X.shape[1])
+    # Unknown where training knew everything, and values beyond all thresholds, too.
+    new = np.vstack([data(1)[0], np.full((1, 5), np.nan), np.zeros((1, 5)), np.full((1, 5), 1e9)])
+    oracle = np.mean([predict_contributions(booster, new) for booster in boosters], axis=0)
+    np.testing.assert_allclose(tables.contributions(new), oracle, atol=1e-12)
+    np.testing.assert_allclose(tables.base, [expected_value(booster) for booster in boosters], atol=1e-12)
+    np.testing.assert_allclose(tables.raw_bags(new), [predict_raw(b, new) for b in boosters], atol=1e-12)
+    np.testing.assert_allclose(tables.raw(new), tables.raw_bags(new).mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(
+        tables.base.mean() + tables.contributions(new).sum(axis=1), tables.raw(new), atol=1e-12
+    )
+
+
+def test_values_on_a_threshold_fall_as_in_lightgbm():
+    X, y = data(2)
+    booster = fit_booster(X, y, PARAMS, 0, 40)
+    tables = compile_steps([dump_trees(booster)], X.shape[1])
+    for table in tables.tables:
+        # LightGBM takes everything within 1e-35 of zero for zero, and has thresholds there.
+        thresholds = table.thresholds[np.abs(table.thresholds) > 1e-30]
+        rows = np.zeros((3 * len(thresholds), X.shape[1]))
+        rows[:, table.column] = np.concatenate(
+            [
+                thresholds,
+                np.nextafter(thresholds, np.inf),
+                np.nextafter(thresholds, -np.inf),
+            ]
+        )
+        np.testing.assert_allclose(
+            tables.contributions(rows), predict_contributions(booster, rows), atol=1e-12
+        )
+
+
+def test_trees_without_a_split_are_a_base_value():
+    X, y = np.ones((50, 2)), np.arange(50) % 2.0
+    booster = fit_booster(X, y, PARAMS, 0, 5)
+    tables = compile_steps([dump_trees(booster)], 2)
+    np.testing.assert_allclose(tables.raw(X), predict_raw(booster, X), atol=1e-12)
+    assert tables.tables == ()
+
+
+def test_deeper_trees_are_refused():
+    X, y = data(0)
+    booster = fit_booster(X, y, {"num_leaves": 4}, 0, 3)
+    with pytest.raises(ValueError, match="one split"):
+        compile_steps([dump_trees(booster)], X.shape[1])
+
+
+def test_zeros_as_missing_are_refused():
+    tree = {
+        "split_feature": 0,
+        "decision_type": "<=",
+        "missing_type": "Zero",
+        "left_child": {"leaf_value": 0.1},
+        "right_child": {"leaf_value": 0.2},
+    }
+    with pytest.raises(ValueError, match="Zero"):
+        compile_steps([[tree]], 1)
+
+
+def test_a_fitted_booster_is_the_saved_booster():
+    X, y = data(3)
+    booster = fit_booster(X, y, {"num_leaves": 7}, 0, 50)
+    again = booster_from_text(booster_to_text(booster))
+    np.testing.assert_array_equal(predict_raw(booster, X), predict_raw(again, X))
+
+
+def test_path_ends_where_the_whole_model_does():
+    X, y = data(3)
+    booster = fit_booster(X, y, {"num_leaves": 7}, 0, 50)
+    path = predict_path(booster, X, (10, 50))
+    np.testing.assert_allclose(path[1], predict_raw(booster, X), atol=1e-12)
+    np.testing.assert_allclose(path[0], booster.predict(X, raw_score=True, num_iteration=10), atol=1e-12)
+
+
+def test_same_seed_same_text():
+    X, y = data(4)
+    params = {**PARAMS, "extra_trees": True}
+    first, second, third = (booster_to_text(fit_booster(X, y, params, seed, 30)) for seed in (5, 5, 6))
+    assert first == second
+    assert first != third

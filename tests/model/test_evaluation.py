@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from icp_ml.data.dataset import Dataset
+from icp_ml.errors import NotEnoughDataError
+from icp_ml.model import PropensityClassifier, evaluate
+from icp_ml.model.metrics import METRICS, decile_parts, score_metrics
+
+from .bases import make_base
+
+
+@dataclass(frozen=True)
+class Model:
+    propensities: dict[str, PropensityClassifier]
+
+
+def dataset(n: int = 400, seed: int = 9, known: float = 1.0) -> Dataset:
+    data = make_base(n, seed=seed)
+    retained = pd.array(data.y == 1, dtype="boolean")
+    retained[np.random.default_rng(seed).random(n) > known] = pd.NA
+    labels = pd.DataFrame(
+        {
+            "account_id": data.groups,
+            "snapshot_date": pd.NaT,
+            "retained": retained,
+            "expanded": pd.array([pd.NA] * n, dtype="boolean"),
+            "churned_first_year": pd.array([pd.NA] * n, dtype="boolean"),
+            "starting_arr": 100.0,
+            "ending_arr": 100.0 * data.y,
+            "arr_ratio": data.y,
+        }
+    )
+    return Dataset(data.features, labels, data.schema, data.groups)
+
+
+@pytest.fixture(scope="module")
+def model(base) -> Model:
+    classifier = PropensityClassifier(candidates=("additive", "logistic"), n_bags=2, n_folds=3)
+    return Model({"retained": classifier.fit_features(base.features, base.schema, base.y, base.groups)})
+
+
+@pytest.fixture(scope="module")
+def evaluation(model):
+    return evaluate(model, dataset(), n_bootstrap=60, seed=1)
+
+
+def test_metrics_equal_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    f = np.round(rng.normal(size=500), 1)
+    y = (rng.random(500) < expit(f)).astype(float)
+    found = score_metrics(y, f, np.ones((1, 500)))
+    assert found["auc"][0] == pytest.approx(roc_auc_score(y, f))
+    assert found["log_loss"][0] == pytest.approx(log_loss(y, expit(f)))
+    assert found["brier"][0] == pytest.approx(brier_score_loss(y, expit(f)))
+
+
+def test_weights_are_repetitions():
+    rng = np.random.default_rng(1)
+    f = np.round(rng.normal(size=200), 1)
+    y = (rng.random(200) < expit(f)).astype(float)
+    weights = rng.integers(0, 4, 200)
+    rows = np.repeat(np.arange(200), weights)
+    weighted = score_metrics(y, f, weights[None, :].astype(float))
+    repeated = score_metrics(y[rows], f[rows], np.ones((1, len(rows))))
+    for name in METRICS:
+        assert weighted[name][0] == pytest.approx(repeated[name][0], abs=1e-6), name
+
+
+@pytest.mark.parametrize(("slope", "shift"), [(1.0, 0.0), (0.5, 0.0), (2.0, 1.0)])
+def test_calibration_slope_and_intercept_are_recovered(slope, shift):
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=40_000)
+    y = (rng.random(40_000) < expit(truth)).astype(float)
+    found = score_metrics(y, truth / slope - shift, np.ones((1, 40_000)))
+    assert found["calibration_slope"][0] == pytest.approx(slope, abs=0.06)
+    if slope == 1.0:
+        assert found["calibration_intercept"][0] == pytest.approx(shift, abs=0.04)
+
+
+def test_lifts_of_a_perfect_and_of_a_constant_score():
+    y = np.repeat([1.0, 0.0], [100, 900])
+    perfect = score_metrics(y, y * 5 - 3, np.ones((1, 1000)))
+    assert perfect["top_decile_lift"][0] == pytest.approx(10.0)
+    assert perfect["lift_decile_10"][0] == pytest.approx(0.0)
+    constant = score_metrics(y, np.full(1000, logit(0.1)), np.ones((1, 1000)))
+    assert constant["auc"][0] == 0.5
+    assert np.isnan(constant["calibration_slope"][0])
+    assert constant["calibration_intercept"][0] == pytest.approx(0.0, abs=1e-6)
+    for k in range(1, 11):
+        assert constant[f"lift_decile_{k}"][0] == pytest.approx(1.0)
+
+
+def test_one_outcome_has_no_auc_and_no_slope():
+    found = score_metrics(np.ones(20), np.arange(20.0), np.ones((1, 20)))
+    assert np.isnan(found["auc"][0])
+    assert np.isnan(found["calibration_slope"][0])
+    assert np.isfinite(found["log_loss"][0])
+
+
+def test_deciles_share_all_rows():
+    rng = np.random.default_rng(3)
+    f = rng.normal(size=337)
+    y = (rng.random(337) < expit(f)).astype(float)
+    found = decile_parts(y, f, np.ones((1, 337)))
+    assert np.mean([found[f"observed_{k}"][0] for k in range(1, 11)]) == pytest.approx(y.mean())
+    assert np.mean([found[f"predicted_{k}"][0] for k in range(1, 11)]) == pytest.approx(expit(f).mean())
+
+
+def test_the_table_keeps_its_contract(evaluation):
+    table = evaluation.metrics
+    assert list(table.columns) == ["name", "target", "estimate", "low", "high", "n", "base_rate", "logistic"]
+    assert list(table["name"]) == list(METRICS)
+    assert set(table["target"]) == {"retained"}
+    assert set(table["n"]) == {400}
+    known = table.dropna(subset=["estimate"])
+    assert (known["low"] <= known["high"]).all()
+    assert evaluation.value("auc", "retained") > 0.6
+    rows = table.set_index("name")
+    assert rows.at["auc", "base_rate"] == 0.5
+    assert rows.at["log_loss", "estimate"] < rows.at["log_loss", "base_rate"]
+    assert 0.5 < rows.at["auc", "logistic"] < 1
+    assert np.isnan(rows.at["calibration_slope", "base_rate"])
+    assert list(evaluation.deciles["decile"]) == list(range(1, 11))
+    assert evaluation.deciles["n_rows"].sum() == 400
+    with pytest.raises(KeyError, match="gini"):
+        evaluation.value("gini", "retained")
+
+
+def test_same_seed_same_intervals(model, evaluation):
+    pd.testing.assert_frame_equal(
+        evaluate(model, dataset(), n_bootstrap=60, seed=1).metrics, evaluation.metrics
+    )
+    other = evaluate(model, dataset(), n_bootstrap=60, seed=2).metrics
+    assert not other["low"].equals(evaluation.metrics["low"])
+
+
+def test_intervals_are_over_accounts(model):
+    data = dataset()
+    four = Dataset(
+        features=pd.concat([data.features] * 4, ignore_index=True),
+        labels=pd.concat([data.labels] * 4, ignore_index=True),
+        schema=data.schema,
+        groups=np.tile(data.groups, 4),
+    )
+    once = evaluate(model, data, n_bootstrap=100).metrics.set_index("name").loc["auc"]
+    often = evaluate(model, four, n_bootstrap=100).metrics.set_index("name").loc["auc"]
+    assert often["n"] == once["n"]
+    assert often["high"] - often["low"] == pytest.approx(once["high"] - once["low"], rel=0.3)
+
+
+def test_unknown_outcomes_are_left_out(model):
+    data = dataset(known=0.5)
+    assert evaluate(model, data, n_bootstrap=5).metrics["n"].iloc[0] == data.labels["retained"].notna().sum()
+    with pytest.raises(NotEnoughDataError, match="retained"):
+        evaluate(model, dataset(known=0.0), n_bootstrap=5)
+
+
+def test_a_model_without_logistic_has_no_logistic_column(base):
+    classifier = PropensityClassifier(candidates=("additive",), n_bags=1, n_folds=2)
+    alone = Model({"retained": classifier.fit_features(base.features, base.schema, base.y)})
+    assert evaluate(alone, dataset(), n_bootstrap=5).metrics["logistic"].isna().all()
+
+
+def test_expected_revenue_is_held_against_realised(model):
+    class WithRatio(Model):
+        def expected_ratio(self, features):
+            return self.propensities["retained"].predict_proba(features)[:, 1]
+
+    data = dataset()
+    table = evaluate(WithRatio(model.propensities), data, n_bootstrap=50).metrics
+    revenue = table[table["target"] == "nrr"].set_index("name")
+    assert revenue.at["realised_nrr", "estimate"] == pytest.approx(data.labels["arr_ratio"].mean())
+    gap = revenue.loc["expected_minus_realised_nrr"]
+    assert gap["low"] < gap["estimate"] < gap["high"]
+    assert abs(gap["estimate"]) < 0.15
