@@ -15,7 +15,7 @@ STEPS = 10
 def choose_weights(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
     """Return convex weights over candidates.
 
-    All weights on a grid of tenths, single candidates included, are tried on out-of-fold log-odds. The first
+    All weights in tenths, single candidates included, are tried on out-of-fold log-odds. The first
     candidate keeps all the weight unless the best of them beats its log loss by more than one standard error of
     the paired difference, by accounts: what is chosen among many looks better than it is.
 
