@@ -1,0 +1,1 @@
+"""Why, and who is ideal: traits, segments and reasons whose claims hold."""

@@ -1,4 +1,4 @@
-"""The same trait at equal everything else: holders against accounts that are alike in all that matters otherwise."""
+"""The same trait at equal everything else: holders against accounts that are otherwise alike."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def adjusted_effects(
 ) -> Adjusted:
     """Compare holders with accounts that are alike otherwise.
 
-    Outcome and membership are both predicted, out of fold, from all bins of every *other* feature with evidence
-    (p <= 0.02, strongest first, as many as the accounts carry) and whether it is known; the effect is the
-    regression of what is left of the one on what is left of the other.
+    Outcome and membership are both predicted, out of fold, from all bins of every *other* feature with
+    evidence (p <= 0.02, strongest first, as many as the accounts carry) and whether it is known; the effect
+    is the regression of what is left of the one on what is left of the other.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def adjusted_effects(
 
     Notes
     -----
-    Partialling-out with cross-fitting: Chernozhukov et al. (2018), *Econometrics Journal* 21, C1-C68, with additive
-    regressions on bins; one residual per account, so that several snapshots count once.
+    Partialling-out with cross-fitting: Chernozhukov et al. (2018), *Econometrics Journal* 21, C1-C68, with
+    additive regressions on bins; one residual per account, so that several snapshots count once.
     """
     m, n = len(design.candidates), outcome.n_accounts
     effect, low, high = (np.full(m, np.nan) for _ in range(3))
@@ -98,7 +98,7 @@ def adjusted_effects(
 
 
 def _covariates(design: Design, counts: Counts, p_values: Array, j: int) -> Array:
-    """Centred bins of the other features with evidence, the strongest first; shape (n, columns), maybe none."""
+    """Centre the bins of the other features with evidence, strongest first; shape (n, columns)."""
     own = design.candidates[j]
     room = len(counts.held) / PER_COLUMN
     columns: list[Array] = []

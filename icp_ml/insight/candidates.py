@@ -33,9 +33,11 @@ class Candidate:
     feature
         Feature column.
     search
-        ``interval``: the best contiguous run of bins; ``levels``: the best group of levels; ``single``: one bin.
+        ``interval``: the best contiguous run of bins; ``levels``: the best group of levels; ``single``: one
+        bin.
     labels
-        ``levels``: the level of each bin (None = pooled rare levels). ``single``: (operator, value) of the bin.
+        ``levels``: the level of each bin (None = pooled rare levels). ``single``: (operator, value) of the
+        bin.
     edges
         ``interval``: the inner bin edges in feature units, ascending; bin b is edges[b-1] <= x < edges[b].
     family

@@ -62,6 +62,6 @@ def _is_list(value: object) -> bool:
 
 
 def codes(values: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_]]:
-    """Number the texts: code of each (-1 = unknown) and the sorted distinct texts."""
+    """Return a number for each text (-1 = unknown) and the sorted distinct texts."""
     code, levels = pd.factorize(values, sort=True)
     return np.asarray(code, dtype=np.int64), np.asarray(levels, dtype=object)

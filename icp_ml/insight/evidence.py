@@ -1,9 +1,10 @@
 """The test behind every trait: found on some accounts, proven on the others, against permuted outcomes.
 
-For each candidate all conditions (intervals, groups of levels, one flag) are weighed on K-1 folds of accounts, and
-the weighted condition is tested on the fold left out; this is pooled over folds and repeats. The *whole* loop,
-search and test, is then run on outcomes permuted between accounts of the same entry cohort, so that the p-value
-pays for the search, for mixed column types, for missing values and for several snapshots of one account.
+For each candidate all conditions (intervals, groups of levels, one flag) are weighed on K-1 folds of
+accounts, and the weighted condition is tested on the fold left out; this is pooled over folds and repeats.
+The *whole* loop, search and test, is then run on outcomes permuted between accounts of the same entry cohort,
+so that the p-value pays for the search, for mixed column types, for missing values and for several snapshots
+of one account.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Outcome:
     y
         Outcome of each of these rows, 0.0 or 1.0.
     residual
-        Sum over the account's rows of outcome minus the mean outcome of that snapshot date, centred within the
-        entry cohort, shape (n,).
+        Sum over the account's rows of outcome minus the mean outcome of that snapshot date, centred within
+        the entry cohort, shape (n,).
     cohort
         Permutation stratum of each account: when it was first seen, shape (n,).
     """
@@ -61,7 +62,8 @@ class Outcome:
     @property
     def rates(self) -> Array:
         """Outcome share of each account over its rows, shape (n,)."""
-        return np.bincount(self.account, weights=self.y * self.weights, minlength=self.n_accounts)
+        total = np.bincount(self.account, weights=self.y * self.weights, minlength=self.n_accounts)
+        return np.asarray(total, dtype=np.float64)
 
     @property
     def events(self) -> int:
@@ -113,7 +115,8 @@ class CrossFit:
     p_values
         Its permutation p-value, shape (m,).
     found
-        For each candidate the best condition of each search, repeat by repeat and fold by fold (R * K of them).
+        For each candidate the best condition of each search, repeat by repeat and fold by fold (R * K of
+        them).
     folds
         Fold of each account in each repeat, shape (R, n).
     final
@@ -157,8 +160,8 @@ def crossfit(
     design: Design,
     outcome: Outcome,
     *,
-    n_folds: int = 10,
-    n_repeats: int = 2,
+    n_folds: int = 5,
+    n_repeats: int = 4,
     n_permutations: int = 6000,
     seed: int = 0,
     good: int = 1,
@@ -237,7 +240,7 @@ class _Engine:
         return cls(design, groups, tuple(repeats), tuple(whole))
 
     def statistic(self, members: Ints, effects: Array) -> Array:
-        """Pooled held-out statistic of some candidates for each column of effects; shape (len(members), P)."""
+        """Pool the held-out statistic of some candidates; shape (len(members), P), P columns of effects."""
         place = np.full(len(self.design.candidates), -1, dtype=np.int64)
         place[members] = np.arange(len(members))
         total = np.zeros((len(members), effects.shape[1]))

@@ -123,8 +123,8 @@ def search_target(
     *,
     seed: int,
     n_permutations: int = 6000,
-    n_folds: int = 10,
-    n_repeats: int = 2,
+    n_folds: int = 5,
+    n_repeats: int = 4,
 ) -> Searched:
     """Search and test all candidates of a dataset for one target.
 
@@ -160,7 +160,7 @@ def search_target(
 
 
 def joint_q(searched: Sequence[Searched], q: float) -> list[Array]:
-    """Return the q-values of each target, paid for over all targets; NaN where too few events were searched."""
+    """Return the q-values of each target, paid for over all targets; NaN where events were too few."""
     families = [
         benjamini_hochberg(s.fit.p_values, weights=s.weights) if s.enough else np.full(len(s.weights), np.nan)
         for s in searched
@@ -211,7 +211,7 @@ def measure(searched: Searched, q_values: Array, *, seed: int, q: float = 0.10) 
 def examine(
     dataset: Dataset, target: str, *, seed: int, q: float = 0.10, n_permutations: int = 6000
 ) -> Evidence:
-    """Search and measure one target on its own; parameters as in :func:`search_target` and :func:`measure`."""
+    """Search and measure one target on its own; see :func:`search_target` and :func:`measure`."""
     searched = search_target(dataset, target, seed=seed, n_permutations=n_permutations)
     return measure(searched, joint_q([searched], q)[0], seed=seed, q=q)
 
@@ -219,15 +219,15 @@ def examine(
 def prior_weights(design: Design, counts: Counts) -> Array:
     """Weights of the hypotheses by how much each could show, from feature values alone.
 
-    A flag that few or nearly all accounts have can hardly show a difference: its weight is its share of the best
-    possible information, 4 s (1 - s). "The field is empty" counts a fifth.
+    A flag that few or nearly all accounts have can hardly show a difference: its weight is the square of its
+    share of the best possible information, 4 s (1 - s). "The field is empty" counts a fifth.
     """
     n = len(counts.held)
     out = np.ones(len(design.candidates))
     for j, candidate in enumerate(design.candidates):
         if candidate.search == "single":
             held = float(counts.held[:, design.bins_of(j)].sum()) / n
-            out[j] = np.clip(4.0 * held * (1.0 - held), 0.1, 1.0)
+            out[j] = np.clip(4.0 * held * (1.0 - held), 0.2, 1.0) ** 2
         if candidate.family == "missing":
             out[j] *= MISSING_WEIGHT
     return out

@@ -29,8 +29,8 @@ class Predicate:
     operator
         ``in``: the category is one of ``value`` (a list). ``between``: low <= number < high with ``value``
         [low, high], None = open end. ``has`` / ``lacks``: the stack holds (does not hold) the tool ``value``
-        whatever its letter case; for a yes/no feature ``value`` is True or False. ``is missing``: the field is
-        unknown, ``value`` None.
+        whatever its letter case; for a yes/no feature ``value`` is True or False. ``is missing``: the field
+        is unknown, ``value`` None.
     value
         As above; lists are kept as tuples.
 
@@ -62,7 +62,7 @@ class Predicate:
             return np.full(len(features), np.nan)
         column = features[self.feature]
         if self.operator == "is missing":
-            return column.isna().to_numpy(dtype=np.float64)
+            return np.asarray(column.isna().to_numpy(dtype=np.float64))
         if self.operator == "between":
             return self._between(columns.numbers(column))
         if self.operator == "in":

@@ -35,8 +35,9 @@ class Profile:
     ----------
     traits
         One row per candidate and target, also those that failed; columns as in the architecture, section 4.
-        ``lift`` is ``rate - base_rate`` in share units (0.07 = 7 points), measured on accounts that didn't find the
-        condition and shrunken; ``accounts_needed`` counts further accounts, 0 where the answer is known.
+        ``lift`` is ``rate - base_rate`` in share units (0.07 = 7 points), measured on accounts that didn't
+        find the condition and shrunken; ``accounts_needed`` counts further accounts, 0 where the answer is
+        known.
     segments
         Short conjunctions of confirmed traits, measured on accounts that didn't find them.
     facts
@@ -84,9 +85,10 @@ class Profile:
         Returns
         -------
         pandas.DataFrame
-            ``verdict`` (found, missed, false), ``target``, ``feature``, ``trait`` (the text), ``expected`` (the text
-            of the expected one), ``direction_agrees``, ``proxy_of``. An expected trait is found when a confirmed row of
-            the same target reads the same feature (and tool); a confirmed row that nobody expects is ``false``.
+            ``verdict`` (found, missed, false), ``target``, ``feature``, ``trait`` (the text), ``expected``
+            (the text of the expected one), ``direction_agrees``, ``proxy_of``. An expected trait is found
+            when a confirmed row of the same target reads the same feature (and tool); a confirmed row that
+            nobody expects is ``false``.
         """
         return render.compare(self.traits, expected)
 
@@ -133,8 +135,8 @@ def build_profile(
     n_permutations
         Permutations behind a p-value.
     preregistered
-        Traits named before the data were seen (target, feature, operator, value); tested exactly when there are
-        fewer than 30 events, where nothing is searched.
+        Traits named before the data were seen (target, feature, operator, value); tested exactly when there
+        are fewer than 30 events, where nothing is searched.
     n_jobs
         Targets handled at the same time; None = all cores. The result doesn't depend on it.
 
@@ -216,7 +218,7 @@ def _facts(
 
 
 def thresholds(e: Evidence) -> dict[str, Any]:
-    """Range of the ends that the searches found for each confirmed interval: 10 % and 90 % of them, per end."""
+    """Return the range of the ends found for each confirmed interval: 10 % and 90 % of the searches."""
     out: dict[str, Any] = {}
     for j in e.confirmed.tolist():
         candidate = e.design.candidates[j]

@@ -40,8 +40,8 @@ def explain_rows(
     count
         Number of reasons and of risks, n.
     encoded
-        What ``PropensityClassifier.encoded_contributions`` gave for the same rows; with it a stack is explained by
-        its most telling tool, without it by its size.
+        What ``PropensityClassifier.encoded_contributions`` gave for the same rows; with it a stack is
+        explained by its most telling tool, without it by its size.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def _stack_texts(
     ]
     if not tools:
         return plain
-    values = sign * matrix[np.ix_(rows, [j for j, _ in tools])]
+    values = sign * matrix[rows][:, [j for j, _ in tools]]
     top = np.round(values, 9).argmax(axis=1)
     written = _written(stack)
     out = []

@@ -28,7 +28,7 @@ _MOST = 8
 
 
 def profile_text(profile: Profile, width: int = 100) -> str:
-    """Write a profile on one screen: what could be seen, what speaks for, what against, segments, what is open."""
+    """Write a profile on one screen: what could be seen, what speaks for and against, what is open."""
     lines: list[str] = []
     for text in profile.facts.get("detectable_effect", {}).values():
         lines += wrap(str(text), width)
@@ -49,8 +49,8 @@ def profile_text(profile: Profile, width: int = 100) -> str:
     kinds = profile.traits["kind"].value_counts()
     open_ones, none = int(kinds.get("not_enough_evidence", 0)), int(kinds.get("no_evidence", 0))
     lines += [""] + wrap(
-        f"Not claimed: {open_ones} conditions without enough evidence, {none} without any. Lifts are in points against "
-        f"the base rate with a 90 % interval, from accounts that did not find the trait. Association only.",
+        f"Not claimed: {open_ones} conditions without enough evidence, {none} without any. Lifts are in "
+        f"points against the base rate with a 90 % interval, from accounts that did not find the trait. Association only.",
         width,
     )
     return "\n".join(lines)
@@ -58,19 +58,19 @@ def profile_text(profile: Profile, width: int = 100) -> str:
 
 def _trait_line(row: Mapping[Any, Any], width: int) -> str:
     role = _ROLES.get(str(row["role"]), str(row["role"]))
-    tail = (
-        f"{100 * row['rate']:3.0f} % {_points(row['lift'])} ({_points(row['lift_low'])} to {_points(row['lift_high'])}) "
-        f"n={row['n_accounts']:,}"
-    )
     what = f"{wording.target_noun(str(row['target']))}: {row['trait']}"
     if row["proxy_of"]:
         what += f" [for {row['proxy_of']}]"
-    return _line(f"  {role:<12} {what}", tail, width)
+    return _line(f"  {role:<12} {what}", _numbers(row), width)
 
 
 def _segment_line(row: Mapping[Any, Any], width: int) -> str:
-    tail = f"{100 * row['rate']:3.0f} % {_points(row['lift'])} ({_points(row['lift_low'])} to {_points(row['lift_high'])}) n={row['n_accounts']:,}"
-    return _line(f"  {wording.target_noun(str(row['target']))}: {row['name']}", tail, width)
+    return _line(f"  {wording.target_noun(str(row['target']))}: {row['name']}", _numbers(row), width)
+
+
+def _numbers(row: Mapping[Any, Any]) -> str:
+    reach = f"({_points(row['lift_low'])} to {_points(row['lift_high'])})"
+    return f"{100 * row['rate']:3.0f} % {_points(row['lift'])} {reach} n={row['n_accounts']:,}"
 
 
 def _line(left: str, right: str, width: int) -> str:

@@ -20,7 +20,7 @@ LEAST_EVENTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a role is decided from; all with the good outcome counted as 1 and the trait's direction as its sign.
+    """What a role is decided from; the good outcome counts as 1.
 
     Parameters
     ----------
@@ -64,9 +64,10 @@ def role_of(
 
     Notes
     -----
-    Must-have: the whole interval above the materiality, and accounts that have the other traits but lack this one
-    fall below the base rate. Hard no: the whole interval below minus the materiality, also at equal everything
-    else, with an exact lower bound of the bad share above twice its base. Anything weaker is nice-to-have or caution.
+    Must-have: the whole interval above the materiality, and accounts that have the other traits but lack this
+    one fall below the base rate. Hard no: the whole interval below minus the materiality, also at equal
+    everything else, with an exact lower bound of the bad share above twice its base. Anything weaker is
+    nice-to-have or caution.
     """
     if standing.sign > 0:
         if standing.is_proxy:

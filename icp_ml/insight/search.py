@@ -22,7 +22,7 @@ Bools = npt.NDArray[np.bool_]
 #: Accounts with an average outcome added to each level before levels are sorted, so that rare ones stay put.
 LEVEL_PRIOR = 10.0
 #: Share of the log-likelihood by which conditions are averaged; 1 would trust the best one most.
-TEMPERING = 0.4
+TEMPERING = 0.1
 #: The same for the condition that is reported; flatter, because a threshold is less certain than an effect.
 REPORTING = 0.15
 #: A condition names the helpful accounts unless they are more than this share of all.
@@ -70,7 +70,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A condition found by one search: the bins it takes and whether the outcome is more (+1) or less frequent."""
+    """A condition found by one search: its bins, and whether the outcome is more (+1) or less frequent."""
 
     bins: Bools
     direction: int
@@ -120,8 +120,8 @@ def intervals(n_bins: int) -> Bools:
 def scores(block: Block, sums: Array, side: Side) -> Array:
     """Average all conditions by how well each fits: a score per bin, shape (F, b, P).
 
-    The weights are tempered likelihoods, exp(TEMPERING z^2 / 2), and each condition counts with its effect, so that
-    a feature without a clear condition gets a small and flat score.
+    The weights are tempered likelihoods, exp(TEMPERING z^2 / 2), and each condition counts with its effect,
+    so that a feature without a clear condition gets a small and flat score.
     """
     if block.search == "levels":
         return _level_scores(block, sums, side)
@@ -138,8 +138,9 @@ def scores(block: Block, sums: Array, side: Side) -> Array:
 def best(block: Block, sums: Array, side: Side, good: int) -> list[Found]:
     """Return the condition to report for each member, for the first outcome.
 
-    The best-scoring condition alone jumps about between samples, so bins are taken by the weight of all conditions
-    that hold them. Of two conditions that say the same the one is taken that names the helpful accounts.
+    The best-scoring condition alone jumps about between samples, so bins are taken by the weight of all
+    conditions that hold them. Of two conditions that say the same the one is taken that names the helpful
+    accounts.
 
     Parameters
     ----------
@@ -186,7 +187,7 @@ def _best_run(runs: Bools, z: Array, usable: Bools, size: Array, good: int) -> F
 
 
 def _best_group(block: Block, f: int, order: Ints, z: Array, sums: Array, side: Side, good: int) -> Found:
-    """Start from the levels most cuts call helpful, then ask of each level to which side it rather belongs."""
+    """Start from the levels most cuts call helpful, then ask each level to which side it rather belongs."""
     size, total = side.size[f], max(float(side.size[f].sum()), 1e-12)
     weight = _weights(z, z != 0.0)
     below = np.empty(len(order))

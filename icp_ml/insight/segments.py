@@ -11,10 +11,12 @@ import pandas as pd
 from scipy.special import ndtri
 
 from icp_ml.insight.examine import Evidence
+from icp_ml.insight.lifts import INFLATION
 from icp_ml.statistics import jaccard
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 SEGMENT_COLUMNS = (
     "name",
@@ -29,17 +31,40 @@ SEGMENT_COLUMNS = (
     "jaccard_stability",
     "decidable",
 )
+#: Fewest accounts of a segment, and most traits it may be made of.
 LEAST_ACCOUNTS = 30
+MOST_ATOMS = 10
+Z90 = float(ndtri(0.95))
 
 
 @dataclass(frozen=True, slots=True)
-class _Base:
-    """Memberships of the atoms, by final condition and by conditions found without the account; outcome per account."""
+class _Atoms:
+    """Traits a segment may be made of, and who holds them.
 
-    atoms: Ints
-    held: Array
-    rates: Array
-    sign: int
+    ``final`` is judged by the reported conditions, ``apart`` by conditions found without the account;
+    ``outcome`` is signed so that more is what the segment looks for; ``kept`` is what shrinking left of the traits' lifts.
+    """
+
+    numbers: Ints
+    final: Bools
+    apart: Bools
+    outcome: Array
+    kept: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """A conjunction: places among the atoms, held-out lift, its error, and membership stability."""
+
+    places: list[int]
+    lift: float
+    error: float
+    stable: float
+
+    @property
+    def lower(self) -> float:
+        """Lower end of the 90 % interval."""
+        return self.lift - Z90 * self.error
 
 
 def segments_table(
@@ -47,10 +72,10 @@ def segments_table(
 ) -> pd.DataFrame:
     """Find the best helpful and the best harmful conjunction of confirmed traits.
 
-    Each fold of accounts is left out once: the conjunction is grown on the rest, a condition being added only while
-    it raises the lower bound of the lift; the accounts left out are then judged by it. The reported conjunction is
-    grown on all accounts; its lift is the one of the accounts left out, and a further condition has to raise
-    that lower bound too.
+    Each fold of accounts is left out once: the conjunction is grown on the rest, a condition being added only
+    while it raises the lower bound of the lift; the accounts left out are then judged by it. The reported
+    conjunction is grown on all accounts; its lift is the one of the accounts left out, and a further
+    condition has to raise that lower bound too.
 
     Parameters
     ----------
@@ -90,66 +115,68 @@ def _segment(
     e: Evidence, side: int, max_conditions: int, n_folds: int, seed: int
 ) -> dict[str, object] | None:
     atoms = _atoms(e, side)
-    if not len(atoms):
+    if not len(atoms.numbers):
         return None
-    n = e.outcome.n_accounts
-    held = np.where(np.isnan(e.held[:, atoms]), 0.0, e.held[:, atoms]) >= 0.5
-    outcome = e.outcome.rates if side > 0 else 1.0 - e.outcome.rates
-    if e.fit.final[int(atoms[0])].direction < 0 and side > 0:
-        outcome = 1.0 - outcome
-    outcome = e.outcome.rates * side
-    folds = np.random.default_rng([seed, 11]).permutation(n) % n_folds
-    whole = _grow(held, outcome, np.ones(n, dtype=bool), max_conditions)
-    best: tuple[float, list[int], Array, float, float] | None = None
+    folds = np.random.default_rng([seed, 11]).permutation(e.outcome.n_accounts) % n_folds
+    whole = _grow(atoms, np.ones(len(folds), dtype=np.bool_), max_conditions)
+    best: _Best | None = None
     for depth in range(1, len(whole) + 1):
-        members, shapes = np.zeros(n), []
-        for k in range(n_folds):
-            train = folds != k
-            grown = _grow(held, outcome, train, depth)
-            inside = held[:, grown].all(axis=1)
-            members[~train] = inside[~train]
-            shapes.append(inside)
-        lift, error = _lift(members, outcome)
-        lower = lift - float(ndtri(0.95)) * error
-        final = held[:, whole[:depth]].all(axis=1)
-        stable = float(np.median([jaccard(final, shape) for shape in shapes]))
-        if members.sum() < LEAST_ACCOUNTS or (best is not None and lower <= best[0]):
+        tried = _held_out(atoms, whole[:depth], folds, n_folds)
+        if tried is None or (best is not None and tried.lower <= best.lower):
             break
-        best = (lower, whole[:depth], final.astype(np.float64), lift, stable)
-    if best is None or best[0] <= 0.0:
+        best = tried
+    return _row(e, atoms, best, side) if best is not None and best.lower > 0.0 else None
+
+
+def _held_out(atoms: _Atoms, places: list[int], folds: Ints, n_folds: int) -> _Best | None:
+    """Grow a conjunction of this depth without each fold in turn and judge the accounts of that fold by it."""
+    members = np.zeros(len(folds))
+    final = atoms.final[:, places].all(axis=1)
+    overlaps = []
+    for k in range(n_folds):
+        grown = _grow(atoms, folds != k, len(places))
+        members[folds == k] = atoms.apart[folds == k][:, grown].all(axis=1)
+        overlaps.append(jaccard(final, atoms.final[:, grown].all(axis=1)))
+    if members.sum() < LEAST_ACCOUNTS or final.sum() < LEAST_ACCOUNTS:
         return None
-    return _row(e, atoms, best, side)
+    lift, error = _lift(members, atoms.outcome)
+    return _Best(places, lift * atoms.kept, error * INFLATION, float(np.median(overlaps)))
 
 
-def _atoms(e: Evidence, side: int) -> Ints:
-    """Confirmed traits of one side that aren't mere stand-ins, one per feature but all tools."""
-    chosen, seen = [], set()
+def _atoms(e: Evidence, side: int) -> _Atoms:
+    """Pick the confirmed traits of one side that aren't mere stand-ins, strongest first."""
+    chosen = []
     for j in e.confirmed.tolist():
-        candidate = e.design.candidates[j]
-        if e.fit.final[j].direction * 1 != side or e.adjusted.low[j] <= 0.0 <= e.adjusted.high[j]:
-            continue
-        if candidate.family == "missing" or candidate.key in seen:
-            continue
-        seen.add(candidate.key)
-        chosen.append(j)
-    return np.array(chosen[:10], dtype=np.int64)
+        vanishes = bool(e.adjusted.low[j] <= 0.0 <= e.adjusted.high[j])
+        if e.fit.final[j].direction == side and not vanishes and e.design.candidates[j].family != "missing":
+            chosen.append(j)
+    numbers = np.array(chosen[:MOST_ATOMS], dtype=np.int64)
+    known = np.maximum(e.counts.known[:, numbers], 1e-9)
+    raw, mean = np.abs(e.lifts.raw[numbers]), np.abs(e.lifts.mean[numbers])
+    return _Atoms(
+        numbers,
+        np.nan_to_num(e.held[:, numbers], nan=0.0) >= 0.5,
+        e.members.held[:, numbers] / known >= 0.5,
+        e.outcome.rates * side,
+        float(np.clip(mean.sum() / max(float(raw.sum()), 1e-12), 0.0, 1.0)),
+    )
 
 
-def _grow(held: npt.NDArray[np.bool_], outcome: Array, rows: npt.NDArray[np.bool_], depth: int) -> list[int]:
+def _grow(atoms: _Atoms, rows: Bools, depth: int) -> list[int]:
     """Add the condition that raises the lower bound most, until none does."""
     chosen: list[int] = []
-    inside = np.ones(int(rows.sum()), dtype=bool)
+    values, local = atoms.outcome[rows], atoms.final[rows]
+    inside = np.ones(len(values), dtype=np.bool_)
     best = -np.inf
-    values, local = outcome[rows], held[rows]
     while len(chosen) < depth:
         bounds = []
-        for j in range(held.shape[1]):
+        for j in range(local.shape[1]):
             together = inside & local[:, j]
             if j in chosen or together.sum() < LEAST_ACCOUNTS:
                 bounds.append(-np.inf)
                 continue
             lift, error = _lift(together.astype(np.float64), values)
-            bounds.append(lift - float(ndtri(0.95)) * error)
+            bounds.append(lift - Z90 * error)
         top = int(np.argmax(bounds))
         if bounds[top] <= best:
             break
@@ -167,25 +194,24 @@ def _lift(members: Array, outcome: Array) -> tuple[float, float]:
     return rate - base, float(np.sqrt((influence**2).sum() + floor))
 
 
-def _row(
-    e: Evidence, atoms: Ints, best: tuple[float, list[int], Array, float, float], side: int
-) -> dict[str, object]:
-    lower, places, final, lift, stable = best
-    numbers = [int(atoms[place]) for place in places]
-    known = ~np.isnan(e.held[:, numbers]).any(axis=1)
-    out_already = (e.held[:, numbers] < 0.5).any(axis=1)
-    bounds = sorted((side * lower, side * (2 * lift - lower)))
+def _row(e: Evidence, atoms: _Atoms, best: _Best, side: int) -> dict[str, object]:
+    numbers = [int(atoms.numbers[place]) for place in best.places]
+    held = e.held[:, numbers]
+    decided = ~np.isnan(held).any(axis=1) | (held < 0.5).any(axis=1)
+    final = atoms.final[:, best.places].all(axis=1)
+    ends = sorted((side * best.lower, side * (best.lift + Z90 * best.error)))
     predicates = [e.predicates[j] for j in numbers]
+    rate = float(np.clip(e.base_rate + side * best.lift, 0.0, 1.0))
     return {
         "name": " and ".join(predicate.text() for predicate in predicates),
         "conditions": json.dumps([predicate.to_dict() for predicate in predicates], ensure_ascii=False),
         "target": e.target,
         "n_accounts": int(final.sum()),
         "support": float(final.mean()),
-        "rate": float(np.clip(e.base_rate + side * lift, 0.0, 1.0)),
-        "lift": side * lift,
-        "lift_low": bounds[0],
-        "lift_high": bounds[1],
-        "jaccard_stability": stable,
-        "decidable": float((known | out_already).mean()),
+        "rate": rate,
+        "lift": rate - e.base_rate,
+        "lift_low": float(np.clip(ends[0], -e.base_rate, 1.0 - e.base_rate)),
+        "lift_high": float(np.clip(ends[1], -e.base_rate, 1.0 - e.base_rate)),
+        "jaccard_stability": best.stable,
+        "decidable": float(decided.mean()),
     }

@@ -1,7 +1,7 @@
 """The only sentences that may be said about a trait, chosen by its numbers.
 
-The table follows evidence: what luck could have produced is said to be so, what vanishes among similar accounts is
-called a stand-in, and no sentence claims more than an association.
+The table follows evidence: what luck could have produced is said to be so, what vanishes among similar
+accounts is called a stand-in, and no sentence claims more than an association.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def sentence(row: Mapping[str, Any]) -> str:
 
     Examples
     --------
-    >>> row = {"target": "retained", "trait": "uses Salesforce", "kind": "icp", "direction": 1, "proxy_of": "",
-    ...        "adjusted_low": 0.01, "adjusted_high": 0.09, "accounts_needed": 0}
+    >>> row = {"target": "retained", "trait": "uses Salesforce", "kind": "icp", "direction": 1,
+    ...        "proxy_of": "", "adjusted_low": 0.01, "adjusted_high": 0.09, "accounts_needed": 0}
     >>> sentence(row)
     'Accounts where "uses Salesforce" holds are retained more often, also among otherwise similar accounts.'
     >>> sentence({**row, "adjusted_low": -0.02, "proxy_of": "revenue"})
-    'Accounts where "uses Salesforce" holds are retained more often; the difference disappears among otherwise \
-similar accounts (probably a stand-in for revenue).'
+    'Accounts where "uses Salesforce" holds are retained more often; the difference disappears among \
+otherwise similar accounts (probably a stand-in for revenue).'
     >>> sentence({**row, "kind": "not_enough_evidence", "accounts_needed": 900})
     '"uses Salesforce": not distinguishable from luck with your data (needs about 900 more accounts).'
     """
@@ -81,7 +81,10 @@ similar accounts (probably a stand-in for revenue).'
     if low <= 0.0 <= high:
         proxy = str(row.get("proxy_of") or "")
         if proxy:
-            return f"{start}; the difference disappears among otherwise similar accounts (probably a stand-in for {proxy})."
+            return (
+                f"{start}; the difference disappears among otherwise similar accounts "
+                f"(probably a stand-in for {proxy})."
+            )
         return f"{start}; among otherwise similar accounts the difference is unclear."
     if (low > 0) != (direction > 0):
         return (
@@ -98,8 +101,8 @@ def detectable_text(
     Examples
     --------
     >>> detectable_text(500, 75, 0.85, 0.126, "retained", 30)
-    'retention: with your 500 accounts (75 events) no difference under 13 points can be seen for a trait that one \
-account in five has (base rate 85 %).'
+    'retention: with your 500 accounts (75 events) no difference under 13 points can be seen for a trait \
+that one account in five has (base rate 85 %).'
     """
     name = target_noun(target)
     if events < least:
@@ -108,8 +111,8 @@ account in five has (base rate 85 %).'
             f"(needs at least {least} events); nothing is claimed."
         )
     return (
-        f"{name}: with your {n_accounts:,} accounts ({events:,} events) no difference under {100 * smallest:.0f} points "
-        f"can be seen for a trait that one account in five has (base rate {100 * base_rate:.0f} %)."
+        f"{name}: with your {n_accounts:,} accounts ({events:,} events) no difference under "
+        f"{100 * smallest:.0f} points can be seen for a trait that one account in five has (base rate {100 * base_rate:.0f} %)."
     )
 
 

@@ -16,7 +16,7 @@ def choose_weights(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
     """Return convex weights over candidates.
 
     All weights in tenths, single candidates included, are tried on out-of-fold log-odds. The first
-    candidate keeps all the weight unless the best of them beats its log loss by more than one standard error of
+    candidate keeps all the weight unless the best of them beats its log loss by over one standard error of
     the paired difference, by accounts: what is chosen among many looks better than it is.
 
     Parameters

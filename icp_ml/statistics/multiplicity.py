@@ -75,9 +75,10 @@ def benjamini_yekutieli(p_values: npt.ArrayLike) -> Array:
 def selective_q(families: Sequence[npt.ArrayLike], q: float) -> list[Array]:
     """Adjust the q-values of several families for having looked at several families.
 
-    Families are tested first, by their smallest q-value (a Simes test of "nothing in it"); the q-values of those that
-    pass are then multiplied by the share of families that passed, inverted. Where every family holds something
-    nothing is lost; where all are noise, the chance of any report stays at ``q`` for all families together.
+    Families are tested first, by their smallest q-value (a Simes test of "nothing in it"); the q-values of
+    those that pass are then multiplied by the share of families that passed, inverted. Where every family
+    holds something nothing is lost; where all are noise, the chance of any report stays at ``q`` for all
+    families together.
 
     Parameters
     ----------
@@ -88,8 +89,8 @@ def selective_q(families: Sequence[npt.ArrayLike], q: float) -> list[Array]:
 
     Notes
     -----
-    Benjamini, Y. and Bogomolov, M. (2014), *JRSS B* 76, 297-318: false discovery rate averaged over the selected
-    families. Values of families that don't pass are raised to at least their family's own q-value.
+    Benjamini, Y. and Bogomolov, M. (2014), *JRSS B* 76, 297-318: false discovery rate averaged over the
+    selected families. Values of families that don't pass are raised to at least their family's own q-value.
 
     Examples
     --------
