@@ -66,6 +66,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return out | {
         "recall": share(total["hits"], total["planted"]),
         "strict_precision": share(total["kept_right"], total["kept"]),
+        "precision_with_a_role": share(total["standing_right"], total["standing"]),
         "noise_share": share(total["noise"], total["reported"]),
         "sign": share(sum(flat["signs"]), len(flat["signs"])),
         "jaccard_mean": round(float(np.mean(flat["jaccards"])), 3) if flat["jaccards"] else None,

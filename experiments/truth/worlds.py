@@ -100,6 +100,8 @@ def _against_truth(
     top_covered = None
     for (position, row), claim, kind in zip(found.iterrows(), claims, kinds, strict=True):
         true_lift = truth.lift(claim, population, TARGET)
+        if np.isnan(true_lift):
+            continue  # a claim on missing values: the population has none
         inside = bool(row["lift_low"] <= true_lift <= row["lift_high"])
         errors.append(row["lift"] - true_lift)
         covered.append(inside)
@@ -110,7 +112,9 @@ def _against_truth(
         hits += 1
         goal = planted[(claim["feature"], claim["value"] if claim["operator"] == "has" else None)]
         ours, theirs = truth.mask(claim, population), truth.mask(goal, population)
-        same = int(row["direction"]) == int(goal["direction"])
+        same = int(row["direction"]) * true_lift > 0
+        if int(row["direction"]) != int(goal["direction"]):
+            ours, theirs = ~ours, theirs  # the same condition told from its other side
         if claim["operator"] in ("between", "in"):
             jaccards.append(float((ours & theirs).sum() / max(1, (ours | theirs).sum())))
         signs.append(same)
@@ -123,6 +127,8 @@ def _against_truth(
         "hits": hits,
         "noise": kinds.count("null"),
         "proxies": len(followers),
+        "standing": int((found["role"] != "unknown").sum()),
+        "standing_right": int(sum(found["role"].iloc[i] != "unknown" and not proxy[i] for i in originals)),
         "kept": int((~proxy).sum()),
         "kept_right": int(sum(not proxy[i] for i in originals)),
         "proxies_labelled": int(sum(proxy[i] for i in followers)),

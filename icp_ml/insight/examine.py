@@ -26,6 +26,8 @@ LEAST_EVENTS = 30
 LEAST_STABILITY = 0.6
 #: Prior weight of "the field is empty" against conditions on its value.
 MISSING_WEIGHT = 0.2
+#: Share of the permitted false discovery rate that is used; the rest is margin.
+SPENT = 0.85
 GOOD = {"retained": 1, "expanded": 1, "churned_first_year": -1}
 
 
@@ -160,12 +162,15 @@ def search_target(
 
 
 def joint_q(searched: Sequence[Searched], q: float) -> list[Array]:
-    """Return the q-values of each target, paid for over all targets; NaN where events were too few."""
+    """Return the q-values of each target, paid for over all targets; NaN where events were too few.
+
+    They are divided by :data:`SPENT`, so that the share of false ones stays below ``q`` and not just at it.
+    """
     families = [
         benjamini_hochberg(s.fit.p_values, weights=s.weights) if s.enough else np.full(len(s.weights), np.nan)
         for s in searched
     ]
-    return selective_q(families, q)
+    return [np.minimum(found / SPENT, 1.0) for found in selective_q(families, q)]
 
 
 def measure(searched: Searched, q_values: Array, *, seed: int, q: float = 0.10) -> Evidence:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from icp_ml.data.schema import TARGETS
 from icp_ml.insight import wording
 from icp_ml.insight.predicates import Predicate
 
@@ -30,8 +31,9 @@ _MOST = 8
 def profile_text(profile: Profile, width: int = 100) -> str:
     """Write a profile on one screen: what could be seen, what speaks for and against, what is open."""
     lines: list[str] = []
-    for text in profile.facts.get("detectable_effect", {}).values():
-        lines += wrap(str(text), width)
+    detectable = profile.facts.get("detectable_effect", {})
+    for target in (name for name in TARGETS if name in detectable):
+        lines += wrap(str(detectable[target]), width)
     for title, table in (
         ("ICP: what accounts that stay and grow have", profile.icp),
         ("Anti-ICP: what accounts that leave have", profile.anti_icp),
@@ -50,7 +52,8 @@ def profile_text(profile: Profile, width: int = 100) -> str:
     open_ones, none = int(kinds.get("not_enough_evidence", 0)), int(kinds.get("no_evidence", 0))
     lines += [""] + wrap(
         f"Not claimed: {open_ones} conditions without enough evidence, {none} without any. Lifts are in "
-        f"points against the base rate with a 90 % interval, from accounts that did not find the trait. Association only.",
+        f"points against the base rate with a 90 % interval, from accounts that did not "
+        f"find the trait. Association only.",
         width,
     )
     return "\n".join(lines)

@@ -42,7 +42,8 @@ class _Atoms:
     """Traits a segment may be made of, and who holds them.
 
     ``final`` is judged by the reported conditions, ``apart`` by conditions found without the account;
-    ``outcome`` is signed so that more is what the segment looks for; ``kept`` is what shrinking left of the traits' lifts.
+    ``outcome`` is signed so that more is what the segment looks for; ``kept`` is what shrinking left
+    of the traits' lifts.
     """
 
     numbers: Ints
@@ -129,7 +130,7 @@ def _segment(
 
 
 def _held_out(atoms: _Atoms, places: list[int], folds: Ints, n_folds: int) -> _Best | None:
-    """Grow a conjunction of this depth without each fold in turn and judge the accounts of that fold by it."""
+    """Grow a conjunction of this depth without each fold in turn; judge that fold's accounts by it."""
     members = np.zeros(len(folds))
     final = atoms.final[:, places].all(axis=1)
     overlaps = []

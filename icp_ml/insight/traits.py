@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
-from icp_ml.insight.adjusted import Adjusted
 from icp_ml.insight.candidates import Candidate
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.roles import Standing, role_of
@@ -17,6 +16,9 @@ from icp_ml.statistics import accounts_needed, detectable_difference
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+#: Least correlation at which traits that vanish together count as one group.
+CLOSE = 0.3
 
 TRAIT_COLUMNS = (
     "target",
@@ -123,22 +125,29 @@ def _kinds(e: Evidence, known: Ints, share: Array) -> npt.NDArray[np.object_]:
 
 
 def proxies(e: Evidence) -> list[str]:
-    """Name, for each confirmed trait that vanishes at equal everything else, the survivor it goes with."""
+    """Name, for each confirmed trait that vanishes at equal everything else, the one it goes with.
+
+    That is the survivor it is most correlated with. Where none is, traits that vanish together are one group:
+    the strongest stands for it, and the others that follow it closely go with that one.
+    """
     out = [""] * len(e.design.candidates)
     names = [candidate.feature for candidate in e.design.candidates]
-    vanished = [j for j in e.confirmed.tolist() if _includes_zero(e.adjusted, j)]
+    vanished = [j for j in e.confirmed.tolist() if _vanishes(e, j)]
     survivors = [j for j in e.confirmed.tolist() if j not in vanished and np.isfinite(e.adjusted.effect[j])]
     held = np.where(np.isnan(e.held), np.nanmean(e.held, axis=0), e.held)
-    for j in vanished:
-        links = [
-            (abs(_correlation(held[:, j], held[:, i])), i)
-            for i in survivors
-            if names[i] != names[j] or _tool(e, i)
-        ]
-        if links:
-            strength, i = max(links, key=lambda link: (link[0], -link[1]))
-            if strength >= max(0.1, 2.0 / np.sqrt(e.outcome.n_accounts)):
+    weak = max(0.1, 2.0 / np.sqrt(e.outcome.n_accounts))
+    for number, j in enumerate(vanished):
+        stronger = [i for i in vanished[:number] if not out[i]]
+        for others, least in ((survivors, weak), (stronger, CLOSE)):
+            links = [
+                (abs(_correlation(held[:, j], held[:, i])), i)
+                for i in others
+                if names[i] != names[j] or _tool(e, i)
+            ]
+            strength, i = max(links, key=lambda link: (link[0], -link[1]), default=(0.0, -1))
+            if strength >= least:
                 out[j] = str(e.predicates[i].value) if _tool(e, i) else names[i]
+                break
     return out
 
 
@@ -146,8 +155,10 @@ def _tool(e: Evidence, j: int) -> bool:
     return e.design.candidates[j].family == "technologies"
 
 
-def _includes_zero(adjusted: Adjusted, j: int) -> bool:
-    return bool(adjusted.low[j] <= 0.0 <= adjusted.high[j])
+def _vanishes(e: Evidence, j: int) -> bool:
+    """Whether the effect at equal everything else may be none, or turns round (Simpson's paradox)."""
+    toward = e.fit.final[j].direction
+    return bool(min(e.adjusted.low[j] * toward, e.adjusted.high[j] * toward) <= 0.0)
 
 
 def _correlation(one: Array, other: Array) -> float:
@@ -171,7 +182,7 @@ def roles(e: Evidence, kinds: npt.NDArray[np.object_], share: Array) -> list[str
             float(bounds.max()),
             float(adjusted.min()),
             float(adjusted.max()),
-            bool(stand_in[j]) or _includes_zero(e.adjusted, j),
+            bool(stand_in[j]) or _vanishes(e, j),
         )
         others = [e.held[:, i] for i in e.confirmed.tolist() if i != j and signs[i] > 0 and not stand_in[i]]
         out[j] = role_of(standing, e.held[:, j], good, others, float(good.mean()), e.materiality)

@@ -112,7 +112,8 @@ that one account in five has (base rate 85 %).'
         )
     return (
         f"{name}: with your {n_accounts:,} accounts ({events:,} events) no difference under "
-        f"{100 * smallest:.0f} points can be seen for a trait that one account in five has (base rate {100 * base_rate:.0f} %)."
+        f"{100 * smallest:.0f} points can be seen for a trait that one account in five has "
+        f"(base rate {100 * base_rate:.0f} %)."
     )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from icp_ml.insight.predicates import Predicate
 from icp_ml.insight.examine import GOOD
+from icp_ml.insight.predicates import Predicate
 
 if TYPE_CHECKING:
     from icp_ml.insight.profile import Profile

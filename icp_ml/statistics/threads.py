@@ -1,4 +1,4 @@
-"""One thread for linear algebra: work here is parallel over folds, bags and targets, never inside a product."""
+"""One thread for linear algebra: work is parallel over folds, bags and targets, never inside a product."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -339,7 +338,6 @@ def test_clean_world_without_traps_has_nothing_missing():
         base.complete.drop(columns="technologies").astype(object),
     )
     assert base.truth.version == VERSION
-
 
 
 def test_the_judge_is_frozen_or_says_so():
