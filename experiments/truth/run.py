@@ -113,10 +113,8 @@ def main() -> None:
             done += 1
             if done % 20 == 0 or done == len(tasks):
                 spent = time.perf_counter() - start
-                print(
-                    f"{done}/{len(tasks)} profiles, {spent:.0f} s, about {spent / done * (len(tasks) - done):.0f} left",
-                    file=sys.stderr,
-                )
+                left = spent * len(tasks) / done - spent
+                print(f"{done}/{len(tasks)} profiles, {spent:.0f} s, {left:.0f} s left", file=sys.stderr)
     result = {
         "simulator": VERSION,
         "q": 0.10,

@@ -306,10 +306,11 @@ def cut_points(values: Array, max_bins: int, *, slack: float = 0.01) -> tuple[fl
         at = np.floor(np.arange(1, max_bins) / max_bins * n).astype(np.int64)
         uppers = np.unique(ordered[at])
         uppers = uppers[uppers > ordered[0]]
+    whole = bool((distinct == np.round(distinct)).all())
     edges: list[float] = []
     for upper in uppers:
         lower = float(distinct[int(np.searchsorted(distinct, upper)) - 1])
-        edge = _rounded_edge(ordered, lower, float(upper), slack)
+        edge = _rounded_edge(ordered, lower, float(upper), slack, whole)
         below = int(np.searchsorted(ordered, edge, side="left"))
         previous = int(np.searchsorted(ordered, edges[-1], side="left")) if edges else 0
         if previous < below < n:
@@ -317,12 +318,15 @@ def cut_points(values: Array, max_bins: int, *, slack: float = 0.01) -> tuple[fl
     return tuple(edges)
 
 
-def _rounded_edge(ordered: Array, lower: float, upper: float, slack: float) -> float:
+def _rounded_edge(ordered: Array, lower: float, upper: float, slack: float, whole: bool) -> float:
+    """Find the roundest number that parts (nearly) the same rows; between counts only whole numbers."""
     place = int(np.searchsorted(ordered, upper, side="left"))
-    exact = 0.5 * (lower + upper) if upper - lower > 1e-9 * max(abs(upper), 1.0) else upper
+    exact = upper if whole or upper - lower <= 1e-9 * max(abs(upper), 1.0) else 0.5 * (lower + upper)
     for steps in (1, 2, 4, 10, 20, 100, 1000):
         for middle in dict.fromkeys((exact, upper)):
             rounded = _round_to(middle, steps)
+            if whole and not rounded.is_integer():
+                continue
             moved = abs(int(np.searchsorted(ordered, rounded, side="left")) - place)
             if moved == 0 or moved < slack * len(ordered):
                 return rounded

@@ -24,7 +24,8 @@ from icp_ml.model.stacking import calibrated_loss, choose_weights
 
 BAG_SHARE = 0.9
 # Bags of 90 % of the accounts vary like a delete-10 % jackknife. Twice that, because complexity chosen out of
-# fold balances variance against squared bias; simulated bases show a coverage of 65 to 90 %, the least where accounts are few.
+# fold balances variance against squared bias; on simulated bases
+# they cover 65 to 90 % of the true probabilities, the least where accounts are few.
 BAG_VARIANCE = 2 * BAG_SHARE / (1 - BAG_SHARE)
 
 T = TypeVar("T")

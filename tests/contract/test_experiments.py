@@ -42,3 +42,24 @@ def test_a_table_without_signal_yields_no_trait(tmp_path: Path) -> None:
     for part in (result["by_arr"], result["by_flag"]):
         assert part["traits_found"] == 0  # type: ignore[index]
     assert 0.4 < estimates(result["by_flag"], "auc")[0] < 0.6  # type: ignore[arg-type]
+
+
+def run_smoke(folder: str) -> str:
+    command = [sys.executable, str(ROOT / "experiments" / folder / "run.py"), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_truth_suite_prints_error_rates_with_their_n() -> None:
+    said = run_smoke("truth")
+    assert "null, n 300" in said
+    assert "any_reported" in said
+    assert "n=2" in said
+    assert "recall" in said
+
+
+def test_the_speed_suite_prints_every_part_beside_its_bar() -> None:
+    said = run_smoke("speed")
+    for part in ("build_dataset", "train_with_profile", "features_at_scale", "command_line_help"):
+        assert part in said

@@ -172,7 +172,7 @@ def test_mean_contribution_comes_from_the_model(dataset: Dataset, profile: Profi
                 (),
                 {"parts": [Part("employees", "value"), Part("technologies", "tool", "salesforce")]},
             )
-            uses = X["technologies"].map(lambda tools: tools is not None and "Salesforce" in tools)
+            uses = X["technologies"].map(lambda tools: hasattr(tools, "__iter__") and "Salesforce" in tools)
             return np.column_stack([np.zeros(len(X)), 0.5 * uses.to_numpy(dtype=float)]), encoder
 
     filled = build_profile(dataset, {"retained": Model()}, seed=3, n_permutations=200).traits

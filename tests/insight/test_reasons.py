@@ -21,7 +21,7 @@ FRAME = pd.DataFrame(
         "employees": [1200.0, np.nan],
         "industry": ["Fintech", None],
         "public": [1.0, np.nan],
-        "technologies": pd.Series([["Salesforce", "dbt"], None], dtype=object),
+        "technologies": pd.Series([["Salesforce", "dbt"], None], dtype=object, index=[7, 9]),
     },
     index=[7, 9],
 )
