@@ -56,7 +56,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     total = {
         key: sum(row[key] for row in rows)
         for key in rows[0]
-        if isinstance(rows[0][key], int) and key not in ("seed",)
+        if isinstance(rows[0][key], int) and key not in ("seed", "top_covered")
     }
     flat = {
         key: [value for row in rows for value in row[key]]
