@@ -179,5 +179,7 @@ def test_mean_contribution_comes_from_the_model(dataset: Dataset, profile: Profi
     rows = filled[filled["target"] == "retained"].set_index("trait")["mean_contribution"]
     assert rows["uses Salesforce"] == pytest.approx(0.5)
     assert rows[[text.startswith("employees") and "unknown" not in text for text in rows.index]].item() == 0.0
-    assert rows.drop("uses Salesforce").dropna().eq(0).all()
+    about_tools = ["uses Salesforce", "technologies is unknown"]
+    assert rows.drop(about_tools).dropna().eq(0).all()
+    assert rows["technologies is unknown"] < 0  # an unknown stack gets nothing of what the tool adds
     assert profile.traits["mean_contribution"].isna().all()
