@@ -244,14 +244,18 @@ class _Engine:
         place = np.full(len(self.design.candidates), -1, dtype=np.int64)
         place[members] = np.arange(len(members))
         total = np.zeros((len(members), effects.shape[1]))
+        needed = np.concatenate(
+            [np.arange(self.design.n_bins)[self.design.bins_of(j)] for j in members.tolist()]
+        )
+        at = np.full(self.design.n_bins, -1, dtype=np.int64)
+        at[needed] = np.arange(len(needed))
         for splits, whole in zip(self.repeats, self.whole, strict=True):
-            parts = [split.bins.T @ effects[split.inside] for split in splits]
+            parts = [split.bins[:, needed].T @ effects[split.inside] for split in splits]
             for b, block in enumerate(self.blocks):
                 rows = np.flatnonzero(place[block.members] >= 0)
                 if len(rows):
-                    total[place[block.members[rows]]] += _pooled(
-                        _some(block, rows), rows, splits, parts, whole[b], b
-                    )
+                    some = _some(block, rows, at)
+                    total[place[some.members]] += _pooled(some, rows, splits, parts, whole[b], b)
         return total / len(self.repeats)
 
     def found(self, residual: Array, good: int) -> tuple[tuple[Found, ...], ...]:
@@ -295,8 +299,9 @@ def _united(sides: list[Side]) -> Side:
     return Side(gram, np.sum([side.size for side in sides], axis=0), float(sum(side.n for side in sides)))
 
 
-def _some(block: Block, rows: Ints) -> Block:
-    return Block(block.members[rows], block.columns[rows], block.search, block.choosable[rows])
+def _some(block: Block, rows: Ints, at: Ints) -> Block:
+    """Take some members of a block, with their columns as places among those that were summed."""
+    return Block(block.members[rows], at[block.columns[rows]], block.search, block.choosable[rows])
 
 
 def _take(side: Side, rows: Ints) -> Side:

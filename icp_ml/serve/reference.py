@@ -186,7 +186,8 @@ class Reference:
         """Return where each score lies among the training accounts, 0-100; ties share the middle."""
         values, first, count = np.unique(np.asarray(self.quantiles), return_index=True, return_counts=True)
         middle = PERCENTILES[first] + (count - 1) / 2.0
-        return np.interp(fit_score, values, middle, left=0.0, right=100.0)
+        # between subnormal neighbours the slope overflows
+        return np.clip(np.interp(fit_score, values, middle, left=0.0, right=100.0), 0.0, 100.0)
 
     def unseen(self, features: pd.DataFrame, schema: Schema) -> Unseen:
         """Compare each row of a features frame with the training ranges."""
