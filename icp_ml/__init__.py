@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from icp_ml.insight.profile import Profile, build_profile
     from icp_ml.model.evaluation import Evaluation, evaluate
+    from icp_ml.model.fasttree.public import FastTreeContributions
     from icp_ml.model.propensity import PropensityClassifier
     from icp_ml.serve.bundle import save
     from icp_ml.serve.record import RunRecord, run_record
@@ -78,6 +79,7 @@ _HOME = {
     ),
     "insight.profile": ("Profile", "build_profile"),
     "model.evaluation": ("Evaluation", "evaluate"),
+    "model.fasttree.public": ("FastTreeContributions",),
     "model.propensity": ("PropensityClassifier",),
     "serve.bundle": ("save",),
     "serve.record": ("RunRecord", "run_record"),
@@ -95,6 +97,7 @@ __all__ = [
     "DataWarning",
     "Dataset",
     "Evaluation",
+    "FastTreeContributions",
     "Feature",
     "IcpError",
     "IcpModel",

@@ -1,0 +1,1 @@
+"""Exact contributions of LightGBM boosters, looked up in tables that are compiled once."""

@@ -1,0 +1,146 @@
+"""Groups of leaves that share a table: the fewer features all groups have together, the fewer look-ups.
+
+Bins that no leaf of a group tells apart form one class; a table has one row per combination of classes.
+Neighbouring leaves of a tree share most of their path, so they are packed first; then groups of different
+trees are joined where they share features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from icp_ml.model.fasttree.paths import Leaf
+
+Classes = dict[int, list[int]]
+
+FIRST_CELLS = 512
+CANDIDATES = 12
+SHARED = 0.4
+
+
+@dataclass(slots=True)
+class Group:
+    """Leaves with a common table.
+
+    Parameters
+    ----------
+    classes
+        Per feature (place among the features used) the classes of bins, each as bits.
+    leaves
+        What the table sums up.
+    """
+
+    classes: Classes
+    leaves: list[Leaf]
+
+    @property
+    def cells(self) -> int:
+        """Number of combinations of classes."""
+        return _cells(self.classes)
+
+
+def pack_leaves(trees: list[list[Leaf]], full: list[int], max_cells: int) -> tuple[list[Group], list[Leaf]]:
+    """Return groups of at most ``max_cells`` rows, and the leaves with too many features for that.
+
+    Parameters
+    ----------
+    trees
+        Leaves of each tree, neighbours beside each other.
+    full
+        All bins of each feature, as bits.
+    max_cells
+        Rows per table, at least 2.
+    """
+    first = min(FIRST_CELLS, max_cells)
+    groups: list[Group] = []
+    wide: list[Leaf] = []
+    for leaves in trees:
+        current: Group | None = None
+        for leaf in leaves:
+            if 1 << len(leaf.features) > max_cells:
+                wide.append(leaf)
+                continue
+            alone = Group(
+                {f: _split([full[f]], mask) for f, mask in zip(leaf.features, leaf.masks, strict=True)},
+                [leaf],
+            )
+            if alone.cells > first:
+                groups.append(alone)
+                continue
+            joint = None if current is None else _joined(current.classes, alone.classes, first)
+            if current is not None and joint is not None:
+                current.classes = joint
+                current.leaves.append(leaf)
+                continue
+            if current is not None:
+                groups.append(current)
+            current = alone
+        if current is not None:
+            groups.append(current)
+    return _join_across_trees(groups, len(full), max_cells), wide
+
+
+def _join_across_trees(groups: list[Group], n_features: int, max_cells: int) -> list[Group]:
+    """Put each group, largest first, into the earlier one with which it shares most features and has room."""
+    has: npt.NDArray[np.int16] = np.zeros((len(groups), n_features), dtype=np.int16)
+    used = np.zeros(len(groups))
+    room = float(np.log2(max_cells)) + 1e-9
+    kept: list[Group] = []
+    for group in sorted(groups, key=lambda group: -group.cells):
+        mine = np.zeros(n_features, dtype=np.int16)
+        mine[list(group.classes)] = 1
+        size = np.zeros(n_features)
+        size[list(group.classes)] = [np.log2(len(classes)) for classes in group.classes.values()]
+        n = len(kept)
+        shared = has[:n] @ mine
+        # A feature the other group lacks multiplies its table by all of its classes: a bound from below.
+        need = used[:n] + size.sum() - has[:n] @ size
+        near = np.flatnonzero((need <= room) & (shared >= max(1.0, SHARED * len(group.classes))))
+        near = near[np.argsort(0.01 * need[near] - shared[near], kind="stable")][:CANDIDATES]
+        best: tuple[int, int, int, Classes] | None = None
+        for i in near.tolist():
+            joint = _joined(kept[i].classes, group.classes, max_cells)
+            if joint is not None and (best is None or (-int(shared[i]), _cells(joint)) < best[:2]):
+                best = (-int(shared[i]), _cells(joint), i, joint)
+        if best is None:
+            kept.append(group)
+            has[n], used[n] = mine, size.sum()
+        else:
+            place = best[2]
+            kept[place].classes = best[3]
+            kept[place].leaves.extend(group.leaves)
+            has[place] |= mine
+            used[place] = np.log2(best[1])
+    return kept
+
+
+def _cells(classes: Classes) -> int:
+    total = 1
+    for parts in classes.values():
+        total *= len(parts)
+    return total
+
+
+def _split(classes: list[int], mask: int) -> list[int]:
+    parts = []
+    for bins in classes:
+        inside = bins & mask
+        if inside and inside != bins:
+            parts += [inside, bins ^ inside]
+        else:
+            parts.append(bins)
+    return parts
+
+
+def _joined(one: Classes, other: Classes, max_cells: int) -> Classes | None:
+    """Return the classes that both tell apart, or None if they make more than ``max_cells`` rows."""
+    joint = dict(one)
+    for feature, classes in other.items():
+        if feature in joint:
+            joint[feature] = [both for a in joint[feature] for b in classes if (both := a & b)]
+        else:
+            joint[feature] = classes
+    return joint if _cells(joint) <= max_cells else None

@@ -1,0 +1,113 @@
+"""The look-up in numpy, for where numba is missing: same functions and results, slower."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icp_ml.model.columns import Floats, Ints
+
+
+def encode(
+    X: Floats,
+    features: Ints,
+    categorical: npt.NDArray[np.bool_],
+    n_bins: Ints,
+    edges: Floats,
+    edge_start: Ints,
+    levels: npt.NDArray[np.uint16],
+    level_start: Ints,
+    codes: npt.NDArray[Any],
+) -> None:
+    """Write the bin of each value, shape (features, rows)."""
+    for i, column in enumerate(features.tolist()):
+        x, last = X[:, column], n_bins[i] - 1
+        if categorical[i]:
+            table = levels[level_start[i] : level_start[i + 1]]
+            known = (x > -1.0) & (x < len(table))
+            codes[i] = last
+            codes[i, known] = table[x[known].astype(np.int64)]
+        else:
+            cuts = edges[edge_start[i] : edge_start[i + 1]]
+            codes[i] = np.where(np.isnan(x), last, np.searchsorted(cuts, x))
+
+
+def accumulate(
+    codes: npt.NDArray[Any],
+    start: Ints,
+    slot_feature: Ints,
+    map_start: Ints,
+    maps: npt.NDArray[Any],
+    table_start: Ints,
+    tables: npt.NDArray[Any],
+    phi: Floats,
+) -> None:
+    """Add the contributions of all groups, shape (features, rows)."""
+    wide = codes.astype(np.intp)
+    place = np.empty(codes.shape[1], dtype=np.intp)
+    for g, (first, end) in enumerate(zip(start[:-1].tolist(), start[1:].tolist(), strict=True)):
+        place[:] = 0
+        for s in range(first, end):
+            place += maps[map_start[s] :].take(wide[slot_feature[s]])
+        for s in range(first, end):
+            phi[slot_feature[s]] += tables[table_start[g] + s - first :].take(place)
+
+
+def accumulate_wide(
+    codes: npt.NDArray[Any],
+    start: Ints,
+    feature: Ints,
+    map_start: Ints,
+    bits: npt.NDArray[np.uint8],
+    share: Floats,
+    value: Floats,
+    node_start: Ints,
+    nodes: Floats,
+    weights: Floats,
+    phi: Floats,
+) -> None:
+    """Add the contributions of leaves without a table, by quadrature row by row."""
+    for leaf, (first, end) in enumerate(zip(start[:-1].tolist(), start[1:].tolist(), strict=True)):
+        slots = range(first, end)
+        own = slice(int(node_start[end - first]), int(node_start[end - first + 1]))
+        t = nodes[own, None]
+        passes = [bits[map_start[s] :].take(codes[feature[s]]).astype(np.float64) for s in slots]
+        factors = [share[s] * (1.0 - t) + t * bit for s, bit in zip(slots, passes, strict=True)]
+        product = weights[own, None] * value[leaf] * np.prod(factors, axis=0)
+        for s, bit, factor in zip(slots, passes, factors, strict=True):
+            phi[feature[s]] += (bit - share[s]) * (product / factor).sum(axis=0)
+
+
+def spread(phi: Floats, features: Ints, base: float, out: Floats) -> None:
+    """Write contributions into the rows of a matrix of all input columns and the base value."""
+    out[:] = 0.0
+    out[:, features] = phi.T
+    out[:, -1] = base
+
+
+def total(phi: Floats, base: float, raw: Floats) -> None:
+    """Write the raw score: base value plus all contributions."""
+    raw[:] = base
+    for row in phi:
+        raw += row
+
+
+def largest(phi: Floats, features: Ints, sign: float, columns: npt.NDArray[np.int32], values: Floats) -> None:
+    """Write the columns with the largest contributions of one sign, largest first.
+
+    Where a row has fewer, -1 and 0 stand.
+    ``columns`` and ``values`` have shape (rows, k). Of equal contributions the earlier column comes first.
+    """
+    columns[:] = -1
+    values[:] = 0.0
+    left = np.where(sign * phi > 0, sign * phi, 0.0)
+    rows = np.arange(phi.shape[1])
+    for j in range(min(columns.shape[1], len(phi))):
+        best = left.argmax(axis=0)
+        found = left[best, rows]
+        some = found > 0
+        columns[some, j] = features[best[some]]
+        values[some, j] = sign * found[some]
+        left[best, rows] = 0.0

@@ -1,0 +1,286 @@
+"""Contributions of any LightGBM model with one output, as ``pred_contrib=True`` returns them, faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from icp_ml.errors import ConfigError, InputMismatchError, MissingDependencyError
+from icp_ml.model.columns import Floats
+from icp_ml.model.fasttree.check import differs, sample_rows
+from icp_ml.model.fasttree.compile import Compiled, compile_forest
+from icp_ml.model.fasttree.parse import parse_model
+from icp_ml.model.fasttree.rows import Rows, read_rows
+from icp_ml.model.fasttree.tables import Plan, path_dependent
+
+BLOCK_VALUES = 1 << 20
+MIN_BLOCK, MAX_BLOCK = 1024, 16_384
+Backend = Literal["auto", "numba", "numpy"]
+Work = Callable[[int, int, Floats], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """Largest contributions of each row.
+
+    Parameters
+    ----------
+    raw
+        Raw score per row (log-odds of a binary model).
+    positive, negative
+        Input columns with the largest contributions above and below 0, furthest from 0 first, shape
+        (rows, k); -1 where a row has fewer. Of equal contributions the earlier column comes first.
+    positive_values, negative_values
+        Their contributions; 0 where there is none.
+    """
+
+    raw: Floats
+    positive: npt.NDArray[np.int32]
+    positive_values: Floats
+    negative: npt.NDArray[np.int32]
+    negative_values: Floats
+
+
+class FastTreeContributions:
+    """Exact contributions (path-dependent SHAP values) of a LightGBM model, looked up in tables.
+
+    Tables are compiled once; then a row costs less than a prediction by LightGBM. The results are those of
+    ``booster.predict(X, pred_contrib=True)``, checked on a sample when compiled.
+
+    Parameters
+    ----------
+    booster
+        ``lightgbm.Booster``, or a fitted ``LGBMClassifier`` or ``LGBMRegressor``: numeric and categorical
+        splits, any missing type, any boosting mode, one output.
+    dtype
+        Of the tables: "float64", or "float32" for half the memory (sums are float64 in both).
+    n_jobs
+        Threads; blocks of rows are shared among them.
+    max_table_mb
+        Most memory for tables, in 2 ** 20 bytes. Leaves that don't fit are computed row by row: slower, as
+        exact.
+    backend
+        "auto" takes numba where it is installed, else numpy.
+
+    Raises
+    ------
+    InputMismatchError
+        If the model is multiclass, has linear leaves or isn't a LightGBM model, or if the results on the
+        sample aren't LightGBM's.
+
+    Notes
+    -----
+    Rows add up to the raw score. Of a random forest (``boosting="rf"``) that is the sum of its trees, as in
+    LightGBM, whose prediction is their mean.
+
+    Examples
+    --------
+    >>> import lightgbm, numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> model = lightgbm.LGBMClassifier(n_estimators=5, num_leaves=4, verbosity=-1, n_jobs=1)
+    >>> model = model.fit(X, X[:, 0] > 0)
+    >>> fast = FastTreeContributions(model)
+    >>> bool(abs(fast.contributions(X) - model.predict(X, pred_contrib=True)).max() < 1e-12)
+    True
+    >>> fast.top(X[:1], 2).positive.shape
+    (1, 2)
+    >>> fast.contributions(X[:, :2])
+    Traceback (most recent call last):
+    ...
+    icp_ml.errors.InputMismatchError: expected a matrix with 3 columns, found shape (200, 2): pass all
+    """
+
+    def __init__(
+        self,
+        booster: Any,
+        *,
+        dtype: Literal["float64", "float32"] = "float64",
+        n_jobs: int = 1,
+        max_table_mb: float = 256,
+        backend: Backend = "auto",
+    ) -> None:
+        if dtype not in ("float64", "float32"):
+            raise ConfigError(f'expected dtype "float64" or "float32", found {dtype!r}', dtype=dtype)
+        if n_jobs < 1:
+            raise ConfigError(
+                f"expected n_jobs of 1 or more, found {n_jobs}: name the threads", n_jobs=n_jobs
+            )
+        booster = getattr(booster, "booster_", booster)
+        if not hasattr(booster, "model_to_string"):
+            raise InputMismatchError(
+                f"expected a LightGBM booster or estimator, found {type(booster).__name__}: "
+                "pass model.booster_",
+                found=type(booster).__name__,
+            )
+        self.n_jobs = n_jobs
+        self._engine = _engine(backend)
+        self._forest = parse_model(booster.model_to_string())
+        self._compiled: Compiled = compile_forest(
+            self._forest, dtype=dtype, max_table_bytes=int(max_table_mb * 2**20), patterns=path_dependent
+        )
+        self._verify(booster, dtype)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Input columns, as the model names them."""
+        return self._forest.feature_names
+
+    @property
+    def expected_value(self) -> float:
+        """Mean raw score over the training rows: the last column of the contributions."""
+        return self._compiled.base
+
+    def contributions(self, X: Any) -> Floats:
+        """Return contributions per input column and the base value, shape (rows, columns + 1)."""
+        rows = read_rows(X, self._forest)
+        out = np.empty((rows.n, len(self._forest.feature_names) + 1))
+        features, base = self._compiled.binner.features, self._compiled.base
+
+        def work(low: int, high: int, phi: Floats) -> None:
+            self._engine.spread(phi, features, base, out[low:high])
+
+        self._each_block(rows, work)
+        return out
+
+    def predict_raw(self, X: Any) -> Floats:
+        """Return the raw score per row, such as log-odds: base value plus contributions."""
+        rows = read_rows(X, self._forest)
+        raw = np.empty(rows.n)
+        self._each_block(
+            rows, lambda low, high, phi: self._engine.total(phi, self._compiled.base, raw[low:high])
+        )
+        return raw
+
+    def top(self, X: Any, k: int) -> Top:
+        """Return raw score and the ``k`` largest contributions of each sign, without a matrix of all."""
+        if k < 1:
+            raise ConfigError(f"expected k of 1 or more, found {k}", k=k)
+        rows = read_rows(X, self._forest)
+        shape = (rows.n, k)
+        found = Top(
+            np.empty(rows.n),
+            np.empty(shape, dtype=np.int32),
+            np.empty(shape),
+            np.empty(shape, dtype=np.int32),
+            np.empty(shape),
+        )
+        features, base = self._compiled.binner.features, self._compiled.base
+
+        def work(low: int, high: int, phi: Floats) -> None:
+            part = slice(low, high)
+            self._engine.total(phi, base, found.raw[part])
+            self._engine.largest(phi, features, 1.0, found.positive[part], found.positive_values[part])
+            self._engine.largest(phi, features, -1.0, found.negative[part], found.negative_values[part])
+
+        self._each_block(rows, work)
+        return found
+
+    def explanation(self, X: Any) -> Any:
+        """Return a ``shap.Explanation`` for shap's plots.
+
+        Raises
+        ------
+        MissingDependencyError
+            If shap isn't installed.
+        """
+        if find_spec("shap") is None:
+            raise MissingDependencyError("expected shap for an Explanation, found none: pip install shap")
+        import shap
+
+        rows = read_rows(X, self._forest)
+        values = self.contributions(X)
+        return shap.Explanation(
+            values[:, :-1],
+            base_values=values[:, -1],
+            data=rows.block(0, rows.n),
+            feature_names=list(self.feature_names),
+        )
+
+    def _verify(self, booster: Any, dtype: str) -> None:
+        """Compare a few rows with LightGBM.
+
+        Raises
+        ------
+        InputMismatchError
+            If they differ by more than rounding.
+        """
+        X = sample_rows(self._compiled.binner, len(self.feature_names))
+        worst = differs(self.contributions(X), booster, X, dtype)
+        if worst:
+            raise InputMismatchError(
+                f"expected the contributions of LightGBM, found {worst:.3g} beside them on {len(X)} rows: "
+                "this kind of model isn't known, use booster.predict(X, pred_contrib=True)",
+                difference=worst,
+            )
+
+    def _each_block(self, rows: Rows, work: Work) -> None:
+        """Call ``work`` with the contributions (features used, rows) of each block of rows."""
+        binner, plan = self._compiled.binner, self._compiled.plan
+        size = min(max(BLOCK_VALUES // max(1, len(binner.features)), MIN_BLOCK), MAX_BLOCK, max(rows.n, 1))
+        starts = range(0, rows.n, size)
+
+        def share(first: int) -> None:
+            codes = np.empty((len(binner.features), size), dtype=binner.code_dtype)
+            phi = np.empty((len(binner.features), size))
+            for low in starts[first :: self.n_jobs]:
+                high = min(low + size, rows.n)
+                if high - low < size:
+                    codes, phi = codes[:, : high - low].copy(), phi[:, : high - low].copy()
+                self._look_up(rows.block(low, high), plan, codes, phi)
+                work(low, high, phi)
+
+        if self.n_jobs == 1 or len(starts) < 2:
+            for first in range(min(self.n_jobs, len(starts))):
+                share(first)
+            return
+        with ThreadPoolExecutor(self.n_jobs) as pool:
+            list(pool.map(share, range(self.n_jobs)))
+
+    def _look_up(self, X: Floats, plan: Plan, codes: npt.NDArray[Any], phi: Floats) -> None:
+        b, made = self._compiled.binner, self._compiled
+        self._engine.encode(
+            X, b.features, b.categorical, b.n_bins, b.edges, b.edge_start, b.levels, b.level_start, codes
+        )
+        phi[:] = 0.0
+        self._engine.accumulate(
+            codes,
+            plan.start,
+            plan.slot_feature,
+            plan.map_start,
+            plan.maps,
+            plan.table_start,
+            plan.tables,
+            phi,
+        )
+        if len(plan.wide_value):
+            self._engine.accumulate_wide(
+                codes,
+                plan.wide_start,
+                plan.wide_feature,
+                plan.wide_map,
+                plan.wide_bits,
+                plan.wide_share,
+                plan.wide_value,
+                made.node_start,
+                made.nodes,
+                made.weights,
+                phi,
+            )
+
+
+def _engine(backend: Backend) -> Any:
+    """Return the module that looks up."""
+    if backend not in ("auto", "numba", "numpy"):
+        raise ConfigError(f'expected backend "auto", "numba" or "numpy", found {backend!r}', backend=backend)
+    has_numba = find_spec("numba") is not None
+    if backend == "numba" and not has_numba:
+        raise MissingDependencyError('expected numba, found none: pip install numba, or backend="numpy"')
+    name = "plain" if backend == "numpy" or not has_numba else "kernel"
+    return import_module(f"icp_ml.model.fasttree.{name}")
