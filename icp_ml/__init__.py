@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     from icp_ml.model.evaluation import Evaluation, evaluate
     from icp_ml.model.fasttree.public import FastTreeContributions
     from icp_ml.model.propensity import PropensityClassifier
+    from icp_ml.serve.applicability import applicability
     from icp_ml.serve.bundle import save
     from icp_ml.serve.record import RunRecord, run_record
     from icp_ml.serve.retrain import Outcome, retrain
     from icp_ml.serve.score import score_frame
+    from icp_ml.serve.shift import Shift, shift
     from icp_ml.serve.stream import ScoreRun, score_parquet
     from icp_ml.serve.training import IcpModel, train
 
@@ -81,10 +83,12 @@ _HOME = {
     "model.evaluation": ("Evaluation", "evaluate"),
     "model.fasttree.public": ("FastTreeContributions",),
     "model.propensity": ("PropensityClassifier",),
+    "serve.applicability": ("applicability",),
     "serve.bundle": ("save",),
     "serve.record": ("RunRecord", "run_record"),
     "serve.retrain": ("Outcome", "retrain"),
     "serve.score": ("score_frame",),
+    "serve.shift": ("Shift", "shift"),
     "serve.stream": ("ScoreRun", "score_parquet"),
     "serve.training": ("IcpModel", "train"),
 }
@@ -117,9 +121,11 @@ __all__ = [
     "RunRecord",
     "Schema",
     "ScoreRun",
+    "Shift",
     "TableError",
     "Tables",
     "TrackingError",
+    "applicability",
     "build_dataset",
     "build_features",
     "build_profile",
@@ -133,6 +139,7 @@ __all__ = [
     "save",
     "score_frame",
     "score_parquet",
+    "shift",
     "split_out_of_time",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""What a score is measured against: the training accounts' own scores, ranges, levels and tools.
+"""What a score is measured against: the training accounts' own scores, values, levels and tools.
 
 A score's percentile and its applicability come from here and never from the batch it's scored in, so that
 the same account gets the same row alone, among a thousand, today and next year.
@@ -15,7 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.schema import Schema
-from icp_ml.model.columns import Columns, Tools, read_columns
+from icp_ml.errors import BundleError
+from icp_ml.model.columns import Columns, read_columns
+from icp_ml.serve.typicality import EDGE, OUT, Typicality
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -23,10 +25,6 @@ Flags = npt.NDArray[np.bool_]
 PERCENTILES = np.linspace(0.0, 100.0, 101)
 TIERS = (("A", 80.0), ("B", 50.0), ("C", 20.0))
 LOWEST_TIER = "D"
-OUT_SHARE = 0.2
-"""Share of known fields outside the training range above which an account is ``out``; also the share of an
-account's tools that may be new before its technologies field counts as outside."""
-_RANGE_MARGIN = 0.05
 _RATIO_CAP_QUANTILE = 0.99
 
 
@@ -104,61 +102,11 @@ def _weighted_mean(values: Floats, weights: Floats, rows: Flags) -> float:
     return float(np.average(values[rows], weights=weights[rows]))
 
 
-@dataclass(frozen=True, slots=True)
-class FieldRange:
-    """What one feature looked like in training.
-
-    Parameters
-    ----------
-    kind
-        Kind of the feature, see :class:`icp_ml.data.schema.Feature`.
-    low, high
-        For a number: 1st and 99th percentile, widened by a twentieth of their distance; None if never known.
-    known
-        For a category its levels; for technologies the case-folded tools; sorted.
-    """
-
-    kind: str
-    low: float | None = None
-    high: float | None = None
-    known: tuple[str, ...] = ()
-
-
-def field_ranges(features: pd.DataFrame, schema: Schema) -> dict[str, FieldRange]:
-    """Summarise each feature of a features frame by the values it took."""
+def seen_values(features: pd.DataFrame, schema: Schema) -> dict[str, tuple[str, ...]]:
+    """Return the levels of each category and the case-folded tools of each technologies column, sorted."""
     columns = read_columns(features, schema)
-    return {name: _field_range(columns, name, schema.kind(name)) for name in schema.names}
-
-
-def _field_range(columns: Columns, name: str, kind: str) -> FieldRange:
-    if kind == "category":
-        return FieldRange(kind, known=tuple(sorted(columns.categories[name].levels)))
-    if kind == "technologies":
-        return FieldRange(kind, known=tuple(sorted(columns.tools[name].names)))
-    values = columns.numbers[name]
-    values = values[np.isfinite(values)]
-    if kind == "boolean" or not len(values):
-        return FieldRange(kind)
-    low, high = (float(value) for value in np.quantile(values, [0.01, 0.99]))
-    margin = _RANGE_MARGIN * (high - low)
-    return FieldRange(kind, low=low - margin, high=high + margin)
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """Per row and feature: known fields, fields outside the training range, and mentions never seen.
-
-    Parameters
-    ----------
-    known, outside
-        Fields known, and fields outside, per row; shape (n_rows,).
-    values
-        Feature → rows with a level or tool that training never saw; only features that have some.
-    """
-
-    known: npt.NDArray[np.int64]
-    outside: npt.NDArray[np.int64]
-    values: dict[str, int]
+    seen = {name: tuple(sorted(column.levels)) for name, column in columns.categories.items()}
+    return seen | {name: tuple(sorted(column.names)) for name, column in columns.tools.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +121,17 @@ class Reference:
         What the fit score is: ``expected_nrr``, ``p_retained`` or ``p_expanded``.
     ratios
         ARR ratios by outcome, for the expected NRR.
-    ranges
-        Feature → what it looked like in training.
+    seen
+        Category or technologies column → the levels or tools that training saw, in any snapshot.
+    typicality
+        How unlike the training accounts a row is.
     """
 
     quantiles: tuple[float, ...]
     basis: str
     ratios: Ratios
-    ranges: Mapping[str, FieldRange]
+    seen: Mapping[str, tuple[str, ...]]
+    typicality: Typicality
 
     def percentile(self, fit_score: Floats) -> Floats:
         """Return where each score lies among the training accounts, 0-100; ties share the middle."""
@@ -189,19 +140,17 @@ class Reference:
         # between subnormal neighbours the slope overflows
         return np.clip(np.interp(fit_score, values, middle, left=0.0, right=100.0), 0.0, 100.0)
 
-    def unseen(self, features: pd.DataFrame, schema: Schema) -> Unseen:
-        """Compare each row of a features frame with the training ranges."""
-        columns = read_columns(features, schema)
-        known = np.zeros(columns.n_rows, dtype=np.int64)
-        outside = np.zeros(columns.n_rows, dtype=np.int64)
-        values: dict[str, int] = {}
-        for name, span in self.ranges.items():
-            field = _compare(columns, name, span)
-            known += field.known
-            outside += field.outside
-            if new := int(field.new.sum()):
-                values[name] = new
-        return Unseen(known, outside, values)
+    def unseen(self, columns: Columns) -> dict[str, int]:
+        """Return feature → rows with a level or tool that training never saw; features that have some."""
+        counts: dict[str, int] = {}
+        for name, known in self.seen.items():
+            if new := int(_has_new(columns, name, frozenset(known)).sum()):
+                counts[name] = new
+        return counts
+
+    def applicability(self, columns: Columns) -> npt.NDArray[np.object_]:
+        """Return ``in``, ``edge`` or ``out`` per row, see :mod:`icp_ml.serve.applicability`."""
+        return applicability_of(self.typicality.percentile(columns))
 
     def to_state(self) -> dict[str, Any]:
         """Return a plain dict for JSON; NaN becomes None."""
@@ -212,23 +161,29 @@ class Reference:
             "ratios": {
                 name: _or_none(getattr(ratios, name)) for name in ("expanded", "flat", "retained", "cap")
             },
-            "ranges": {
-                name: {"kind": span.kind, "low": span.low, "high": span.high, "known": list(span.known)}
-                for name, span in self.ranges.items()
-            },
+            "seen": {name: list(values) for name, values in self.seen.items()},
+            "typicality": self.typicality.to_state(),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Reference:
-        """Rebuild what :meth:`to_state` wrote."""
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            The state was written before applicability was ranked on accounts left out.
+        """
+        if "typicality" not in state:
+            raise BundleError(
+                "expected a reference with a typicality, found one of an older icp_ml: train the model anew"
+            )
         return cls(
             quantiles=tuple(float(value) for value in state["quantiles"]),
             basis=str(state["basis"]),
             ratios=Ratios(**{k: float("nan") if v is None else float(v) for k, v in state["ratios"].items()}),
-            ranges={
-                name: FieldRange(span["kind"], span["low"], span["high"], tuple(span["known"]))
-                for name, span in state["ranges"].items()
-            },
+            seen={name: tuple(values) for name, values in state["seen"].items()},
+            typicality=Typicality.from_state(state["typicality"]),
         )
 
 
@@ -247,49 +202,28 @@ def tiers(icp_fit: Floats, capped: Flags) -> npt.NDArray[np.object_]:
     return tier
 
 
-def applicability(unseen: Unseen) -> npt.NDArray[np.object_]:
-    """Return ``in``, ``edge`` or ``out`` per row from its share of known fields outside the ranges."""
-    share = unseen.outside / np.maximum(unseen.known, 1)
-    answer = np.full(len(share), "edge", dtype=object)
-    answer[unseen.outside == 0] = "in"
-    answer[(share > OUT_SHARE) | (unseen.known == 0)] = "out"
+def applicability_of(percentile: Floats) -> npt.NDArray[np.object_]:
+    """Return ``in``, ``edge`` or ``out`` per percentile of atypicality.
+
+    Examples
+    --------
+    >>> applicability_of(np.array([50.0, 97.5, 99.9])).tolist()
+    ['in', 'edge', 'out']
+    """
+    answer = np.full(len(percentile), "in", dtype=object)
+    answer[percentile >= EDGE] = "edge"
+    answer[percentile >= OUT] = "out"
     return answer
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """One feature of a batch: which rows know it, lie outside its range, hold a value never seen."""
-
-    known: Flags
-    outside: Flags
-    new: Flags
-
-
-def _compare(columns: Columns, name: str, span: FieldRange) -> _Field:
-    if span.kind == "technologies":
-        return _compare_tools(columns.tools[name], span)
-    none = np.zeros(columns.n_rows, dtype=bool)
-    if span.kind == "category":
+def _has_new(columns: Columns, name: str, seen: frozenset[str]) -> Flags:
+    if name in columns.categories:
         category = columns.categories[name]
-        known, seen = category.codes >= 0, set(span.known)
         is_new = np.array([level not in seen for level in category.levels] + [False], dtype=bool)
-        new = is_new[category.codes]
-        return _Field(known, new, new)
-    values = columns.numbers[name]
-    known = ~np.isnan(values)
-    if span.kind == "boolean":
-        return _Field(known, none, none)
-    if span.low is None or span.high is None:
-        return _Field(known, known, none)
-    return _Field(known, known & ~((values >= span.low) & (values <= span.high)), none)
-
-
-def _compare_tools(tools: Tools, span: FieldRange) -> _Field:
-    seen = set(span.known)
-    is_new = np.array([name not in seen for name in tools.names], dtype=np.float64)
-    mentions = np.asarray(tools.uses.sum(axis=1), dtype=np.float64).ravel()
-    new = np.asarray(tools.uses @ is_new, dtype=np.float64).ravel()
-    return _Field(tools.known, new > OUT_SHARE * mentions, new > 0)
+        return np.asarray(is_new[category.codes], dtype=bool)
+    tools = columns.tools[name]
+    new = np.array([tool not in seen for tool in tools.names], dtype=np.float64)
+    return np.asarray(tools.uses @ new, dtype=np.float64).ravel() > 0
 
 
 def _or_none(value: float) -> float | None:

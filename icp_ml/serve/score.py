@@ -19,8 +19,9 @@ from icp_ml.data.conform import conform
 from icp_ml.data.kinds import code_base
 from icp_ml.errors import ConfigError, InputWarning
 from icp_ml.insight.reasons import explain_rows
+from icp_ml.model.columns import read_columns
 from icp_ml.serve.match import icp_match
-from icp_ml.serve.reference import applicability, tiers
+from icp_ml.serve.reference import tiers
 
 if TYPE_CHECKING:
     from icp_ml.serve.training import IcpModel
@@ -130,7 +131,7 @@ def score_rows(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tupl
         conformed = conform(features, model.schema)
     table = conformed[model.schema.names]
     chances = {name: classifier.predict_proba(table)[:, 1] for name, classifier in model.propensities.items()}
-    unseen = model.reference.unseen(table, model.schema)
+    columns_read = read_columns(table, model.schema)
     match, refused = icp_match(model.profile, table)
     numbers = _numbers(model, table, chances)
     columns: dict[str, Any] = {
@@ -139,12 +140,12 @@ def score_rows(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tupl
         **{name: numbers[name] for name in NUMBERS},
         "tier": tiers(numbers["icp_fit"], refused),
         "icp_match": match,
-        "applicability": applicability(unseen),
+        "applicability": model.reference.applicability(columns_read),
         **_reasons(model, table, reasons),
         "model_version": np.full(len(table), model.version, dtype=object),
     }
     scores = pd.DataFrame({name: _column(columns[name]) for name in score_columns(reasons)})
-    return scores, InputGaps(len(table), absent, unseen.values)
+    return scores, InputGaps(len(table), absent, model.reference.unseen(columns_read))
 
 
 def _is_absent(name: str, features: pd.DataFrame) -> bool:

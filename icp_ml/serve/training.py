@@ -18,9 +18,11 @@ from icp_ml.data.leakage import check_leakage
 from icp_ml.data.schema import Schema
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.insight.profile import Profile, build_profile
+from icp_ml.model.columns import read_columns
 from icp_ml.model.propensity import PropensityClassifier
-from icp_ml.serve.reference import PERCENTILES, Ratios, Reference, arr_ratios, field_ranges
+from icp_ml.serve.reference import PERCENTILES, Ratios, Reference, arr_ratios, seen_values
 from icp_ml.serve.score import score_frame
+from icp_ml.serve.typicality import Typicality, fit_typicality
 from icp_ml.statistics.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -182,8 +184,18 @@ def _build_reference(dataset: Dataset, propensities: Mapping[str, PropensityClas
         quantiles=tuple(float(value) for value in np.percentile(last.to_numpy(), PERCENTILES)),
         basis=basis,
         ratios=ratios,
-        ranges=field_ranges(dataset.features, dataset.schema),
+        seen=seen_values(dataset.features, dataset.schema),
+        typicality=_newest_typicality(dataset),
     )
+
+
+def _newest_typicality(dataset: Dataset) -> Typicality:
+    """Fit what accounts look like on the newest row of each, so that each counts once."""
+    order = np.argsort(dataset.labels["snapshot_date"].to_numpy(), kind="stable")
+    account = pd.Series(dataset.labels["account_id"].to_numpy()[order])
+    rows = np.sort(order[~account.duplicated(keep="last").to_numpy()])
+    columns = read_columns(dataset.features.iloc[rows], dataset.schema)
+    return fit_typicality(columns, dataset.groups[rows])
 
 
 def fit_scores(ratios: Ratios, chances: Mapping[str, Floats]) -> tuple[str, Floats]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from icp_ml.data.schema import Feature, Schema
-from icp_ml.serve.reference import Ratios, Reference, applicability, arr_ratios, field_ranges, tiers
+from icp_ml.errors import BundleError
+from icp_ml.model.columns import read_columns
+from icp_ml.serve.reference import Ratios, Reference, arr_ratios, seen_values, tiers
+from icp_ml.serve.typicality import Typicality, fit_typicality
 
 SCHEMA = Schema(
     (
@@ -21,10 +26,6 @@ SCHEMA = Schema(
 )
 
 
-def reference(quantiles: np.ndarray, ranges: dict | None = None) -> Reference:
-    return Reference(tuple(quantiles.tolist()), "p_retained", Ratios(), ranges or {})
-
-
 def training_features() -> pd.DataFrame:
     return pd.DataFrame(
         {
@@ -34,6 +35,19 @@ def training_features() -> pd.DataFrame:
             "stack": [["Jira"], [], None] * 33 + [["jira", "Slack"], []],
         }
     )
+
+
+def typicality() -> Typicality:
+    columns = read_columns(training_features(), SCHEMA)
+    return fit_typicality(columns, np.arange(columns.n_rows))
+
+
+TYPICALITY = typicality()
+
+
+def reference(quantiles: np.ndarray) -> Reference:
+    seen = seen_values(training_features(), SCHEMA)
+    return Reference(tuple(quantiles.tolist()), "p_retained", Ratios(), seen, TYPICALITY)
 
 
 @given(
@@ -105,39 +119,10 @@ def row(**changes: object) -> pd.DataFrame:
     return pd.DataFrame({name: [value] for name, value in values.items()})
 
 
-@pytest.mark.parametrize(
-    ("changes", "answer"),
-    [
-        ({}, "in"),
-        ({"size": 103.0}, "in"),
-        ({"size": 105.0}, "out"),
-        ({"size": 1e6}, "out"),
-        ({"industry": "never"}, "out"),
-        ({"stack": ["Unheard"]}, "out"),
-        ({"stack": []}, "in"),
-        ({"stack": None, "size": np.nan, "industry": None}, "in"),
-        ({"stack": None, "size": np.nan, "industry": None, "remote": np.nan}, "out"),
-    ],
-)
-def test_applicability(changes: dict[str, object], answer: str) -> None:
-    ranges = field_ranges(training_features(), SCHEMA)
-    unseen = reference(np.linspace(0, 1, 101), ranges).unseen(row(**changes), SCHEMA)
-    assert applicability(unseen).tolist() == [answer]
-
-
-def test_one_field_of_many_outside_is_edge() -> None:
-    names = [f"x{i}" for i in range(6)]
-    schema = Schema(tuple(Feature(name, "numeric") for name in names))
-    ranges = field_ranges(pd.DataFrame({name: np.arange(100.0) for name in names}), schema)
-    rows = pd.DataFrame({name: [50.0] for name in names}).assign(x0=1e9)
-    assert applicability(reference(np.linspace(0, 1, 101), ranges).unseen(rows, schema)).tolist() == ["edge"]
-
-
 def test_unseen_levels_and_tools_are_counted() -> None:
-    ranges = field_ranges(training_features(), SCHEMA)
     rows = pd.concat([row(industry="never"), row(stack=["Jira", "New"]), row()], ignore_index=True)
-    unseen = reference(np.linspace(0, 1, 101), ranges).unseen(rows, SCHEMA)
-    assert unseen.values == {"industry": 1, "stack": 1}
+    unseen = reference(np.linspace(0, 1, 101)).unseen(read_columns(rows, SCHEMA))
+    assert unseen == {"industry": 1, "stack": 1}
 
 
 def test_state_round_trip() -> None:
@@ -145,10 +130,20 @@ def test_state_round_trip() -> None:
         tuple(np.linspace(0, 1, 101).tolist()),
         "expected_nrr",
         Ratios(1.5, 1.0, 1.2, float("nan")),
-        field_ranges(training_features(), SCHEMA),
+        seen_values(training_features(), SCHEMA),
+        TYPICALITY,
     )
-    after = Reference.from_state(before.to_state())
-    assert after.ranges == before.ranges
+    after = Reference.from_state(json.loads(json.dumps(before.to_state(), allow_nan=False)))
+    assert after.seen == before.seen
     assert after.quantiles == before.quantiles
     assert np.isnan(after.ratios.cap)
     assert after.ratios.expanded == 1.5
+    columns = read_columns(pd.concat([row(), row(size=1e6)]), SCHEMA)
+    assert after.typicality.percentile(columns).tolist() == TYPICALITY.percentile(columns).tolist()
+
+
+def test_a_reference_of_an_older_version_is_refused() -> None:
+    state = reference(np.linspace(0, 1, 101)).to_state()
+    del state["typicality"]
+    with pytest.raises(BundleError, match="train the model anew"):
+        Reference.from_state(state)

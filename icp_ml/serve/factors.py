@@ -1,0 +1,153 @@
+"""What fields have in common: a factor model of normal scores, level and tool flags, fit for missing values.
+
+One number says how far an account lies along the common factors (such as company size, read from all fields
+that follow it), another how badly its fields go together. A field that is unknown counts on neither side.
+Sums are taken column by column, so that a row's numbers don't depend on its batch by a single bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+MOST_FACTORS = 8
+CHUNK = 4096
+_ROUNDS = 25
+_LEAST_UNIQUE = 0.05
+_RIDGE = 10.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Factors:
+    """Loadings of standardised coordinates on common factors.
+
+    Parameters
+    ----------
+    loadings
+        Shape (n_coordinates, n_factors); factors in falling order of what they explain.
+    unique
+        Variance of each coordinate that no factor explains, shape (n_coordinates,).
+    """
+
+    loadings: Floats
+    unique: Floats
+
+    @classmethod
+    def fit(cls, z: Floats) -> Factors:
+        """Fit by principal axes on pairwise-known correlations.
+
+        Parameters
+        ----------
+        z
+            Standardised coordinates, NaN unknown, shape (n_accounts, n_coordinates). As many factors are kept
+            as there are eigenvalues above what noise of this shape has (Marchenko and Pastur), at most 8.
+        """
+        n, p = z.shape
+        known = np.isfinite(z)
+        filled = np.where(known, z, 0.0)
+        pairs = known.astype(np.float64).T @ known.astype(np.float64)
+        correlation = (filled.T @ filled) / (pairs + _RIDGE)
+        np.fill_diagonal(correlation, 1.0)
+        noise = (1.0 + np.sqrt(p / max(float(np.median(pairs)) if p else 1.0, 1.0))) ** 2
+        values = np.linalg.eigvalsh(correlation) if p else np.zeros(0)
+        count = int(min(MOST_FACTORS, (values > 1.1 * noise).sum(), p // 3))
+        unique = np.ones(p)
+        loadings = np.zeros((p, count))
+        for _ in range(_ROUNDS if count else 0):
+            reduced = correlation - np.diag(unique)
+            size, vectors = np.linalg.eigh(reduced)
+            loadings = vectors[:, ::-1][:, :count] * np.sqrt(np.maximum(size[::-1][:count], 0.0))
+            unique = np.clip(1.0 - (loadings**2).sum(axis=1), _LEAST_UNIQUE, 1.0)
+        return cls(loadings, unique)
+
+    def measure(self, z: Floats) -> tuple[Floats, Floats]:
+        """Return per row the distance along the factors and the distance off them.
+
+        Parameters
+        ----------
+        z
+            Standardised coordinates, NaN unknown, shape (n_rows, n_coordinates).
+
+        Returns
+        -------
+        along
+            Sum over factors of the squared factor score times the square of what the factor explains: the
+            more fields a factor moves, the more it counts.
+        off
+            Squared Mahalanobis distance less the sum of squared coordinates: twice the log likelihood ratio
+            of fields without and with the common factors, up to a constant.
+        """
+        parts = [self._measure(z[start : start + CHUNK]) for start in range(0, len(z), CHUNK)]
+        if not parts:
+            return np.zeros(0), np.zeros(0)
+        along, off = (np.concatenate(side) for side in zip(*parts, strict=True))
+        return along, off
+
+    def scores(self, z: Floats) -> Floats:
+        """Return the factor scores given the known coordinates, shape (n_rows, n_factors)."""
+        return self._solve(z)[0]
+
+    def shared(self, z: Floats) -> Floats:
+        """Return how much each known coordinate speaks for the row's place along the factors; NaN unknown."""
+        weight = (self.loadings**2).sum(axis=0)
+        common = (self.scores(z) * weight) @ self.loadings.T
+        return np.asarray(np.maximum(z * common, 0.0))
+
+    def residuals(self, z: Floats) -> Floats:
+        """Return what the factors leave of each coordinate, in units of its unique spread; NaN unknown."""
+        return np.asarray((z - self.scores(z) @ self.loadings.T) / np.sqrt(self.unique))
+
+    def _solve(self, z: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return factor scores, squared Mahalanobis distances and plain squared lengths per row."""
+        rows, count = len(z), self.loadings.shape[1]
+        squares, plain = np.zeros(rows), np.zeros(rows)
+        sums = np.zeros((count, rows))
+        gram = np.zeros((count, count, rows))
+        gram[np.arange(count), np.arange(count)] = 1.0
+        for j, loading in enumerate(self.loadings):
+            known = np.isfinite(z[:, j]).astype(np.float64)
+            value = np.where(known > 0, z[:, j], 0.0)
+            squares += value * value / self.unique[j]
+            plain += value * value
+            for a in range(count):
+                sums[a] += value * (loading[a] / self.unique[j])
+                for b in range(a + 1):
+                    gram[a, b] += known * (loading[a] * loading[b] / self.unique[j])
+        for a in range(count):
+            for b in range(a):
+                gram[b, a] = gram[a, b]
+        if count == 0:
+            return np.zeros((rows, 0)), squares, plain
+        right = np.ascontiguousarray(sums.T)
+        solved = np.linalg.solve(np.ascontiguousarray(gram.transpose(2, 0, 1)), right[:, :, None])
+        score = np.asarray(solved[:, :, 0], dtype=np.float64)
+        explained = np.zeros(rows)
+        for a in range(count):
+            explained += right[:, a] * score[:, a]
+        return score, squares - explained, plain
+
+    def _measure(self, z: Floats) -> tuple[Floats, Floats]:
+        score, rest, plain = self._solve(z)
+        along = np.zeros(len(z))
+        for a, size in enumerate((self.loadings**2).sum(axis=0)):
+            along += size**2 * score[:, a] ** 2
+        return along, rest - plain
+
+    def to_state(self) -> dict[str, Any]:
+        """Return a plain dict for JSON."""
+        return {"loadings": self.loadings.tolist(), "unique": self.unique.tolist()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Factors:
+        """Rebuild what :meth:`to_state` wrote."""
+        unique = np.array(state["unique"], dtype=np.float64)
+        loadings = np.array(state["loadings"], dtype=np.float64).reshape(len(unique), -1)
+        if loadings.size == 0:
+            loadings = np.zeros((len(unique), 0))
+        return cls(loadings, unique)

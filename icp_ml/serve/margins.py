@@ -1,0 +1,270 @@
+"""How unusual one field's value is among the training accounts: a tail probability per row and field.
+
+Each field is taken alone here. A number's tails follow a generalised Pareto law, so that a value a little
+beyond the largest one known is only a little more unusual, whatever the column's shape; a level's tail
+probability is the share of accounts with a level as rare; a level or tool never seen costs as much as
+training accounts were seen to bring new ones (Good 1953, *Biometrika* 40, 237-264).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+
+from icp_ml.model.columns import Categories, Tools
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+TAIL = 0.05
+"""Share of accounts in each tail of a number."""
+KNOTS = 51
+_SHAPES = (0.05, 0.9)
+_PRIOR_SHAPE, _PRIOR_WEIGHT = 0.25, 10.0
+_FEWEST = 1e-300
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Generalised Pareto tail beyond a threshold.
+
+    Parameters
+    ----------
+    at
+        The threshold.
+    share
+        Share of accounts beyond it.
+    scale, shape
+        Scale in units of the number, and shape 0.05 to 0.9 (heavier tails are cut there).
+    """
+
+    at: float
+    share: float
+    scale: float
+    shape: float
+
+    def chance(self, beyond: Floats) -> Floats:
+        """Return the chance of a value as far as this beyond the threshold."""
+        with np.errstate(over="ignore"):
+            ratio = 1.0 + self.shape * np.maximum(beyond, 0.0) / self.scale
+        return np.maximum(self.share * ratio ** (-1.0 / self.shape), _FEWEST)
+
+
+def fit_tail(beyond: Floats, at: float, n: int, spread: float) -> Tail:
+    """Fit a tail by probability-weighted moments (Hosking and Wallis 1987, *Technometrics* 29, 339-349).
+
+    Parameters
+    ----------
+    beyond
+        Distances of the accounts beyond the threshold, all above 0.
+    at
+        The threshold.
+    n
+        Number of accounts in all.
+    spread
+        Scale to take where no account lies beyond.
+    """
+    m = len(beyond)
+    if m == 0:
+        return Tail(at, 0.5 / (n + 1.0), spread, _PRIOR_SHAPE)
+    ordered = np.sort(beyond)
+    mean = float(ordered.mean())
+    weights = (m - np.arange(1, m + 1)) / max(m - 1.0, 1.0)
+    first = float((weights * ordered).mean())
+    raw = 2.0 - mean / max(mean - 2.0 * first, 1e-12 * mean) if m > 1 else _PRIOR_SHAPE
+    shrunk = (m * raw + _PRIOR_WEIGHT * _PRIOR_SHAPE) / (m + _PRIOR_WEIGHT)
+    shape = float(np.clip(shrunk, *_SHAPES))
+    return Tail(at, m / n, max(mean * (1.0 - shape), 1e-12 * max(spread, 1e-300)), shape)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberMargin:
+    """A number's distribution: knots in the middle, a tail on each side.
+
+    Parameters
+    ----------
+    knots, scores
+        Values and their normal scores, rising.
+    lower, upper
+        The tails; the lower one is that of the negated number.
+    low, high
+        1st and 99th percentile, for the words.
+    """
+
+    knots: tuple[float, ...]
+    scores: tuple[float, ...]
+    lower: Tail
+    upper: Tail
+    low: float
+    high: float
+
+    @classmethod
+    def fit(cls, values: Floats) -> NumberMargin | None:
+        """Fit the known values of one column; None if there are none."""
+        known = np.sort(values[np.isfinite(values)])
+        n = len(known)
+        if n == 0:
+            return None
+        at_low, at_high = np.quantile(known, [TAIL, 1.0 - TAIL], method="nearest")
+        spread = max(float(known[-1] - known[0]), 0.1 * abs(float(known[-1])), 1e-9)
+        lower = fit_tail(at_low - known[known < at_low], -float(at_low), n, spread)
+        upper = fit_tail(known[known > at_high] - at_high, float(at_high), n, spread)
+        unique, counts = np.unique(known[(known >= at_low) & (known <= at_high)], return_counts=True)
+        middle = (np.cumsum(counts) - 0.5 * counts) / n + (known < at_low).mean()
+        if len(unique) > KNOTS:
+            chosen = np.unique(np.linspace(0, len(unique) - 1, KNOTS).round().astype(np.int64))
+            unique, middle = unique[chosen], middle[chosen]
+        scores = ndtri(np.clip(middle, 0.5 / (n + 1), 1 - 0.5 / (n + 1)))
+        low, high = (float(value) for value in np.quantile(known, [0.01, 0.99]))
+        return cls(tuple(unique.tolist()), tuple(scores.tolist()), lower, upper, low, high)
+
+    def scored(self, values: Floats) -> Floats:
+        """Return the normal score of each value; NaN where it's unknown."""
+        score = np.interp(values, self.knots, self.scores)
+        up, down = values > self.upper.at, -values > self.lower.at
+        score[up] = np.maximum(score[up], -ndtri(self.upper.chance(values[up] - self.upper.at)))
+        score[down] = np.minimum(score[down], ndtri(self.lower.chance(-values[down] - self.lower.at)))
+        return np.where(np.isnan(values), np.nan, score)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return a plain dict for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> NumberMargin:
+        """Rebuild what :meth:`to_state` wrote."""
+        return cls(
+            tuple(state["knots"]),
+            tuple(state["scores"]),
+            Tail(**state["lower"]),
+            Tail(**state["upper"]),
+            state["low"],
+            state["high"],
+        )
+
+
+def surprise_of_scores(scores: Floats) -> Floats:
+    """Return ``-log`` of the two-sided tail probability of normal scores; NaN stays."""
+    return np.asarray(-np.log(np.maximum(2.0 * ndtr(-np.abs(scores)), _FEWEST)))
+
+
+@dataclass(frozen=True, slots=True)
+class LevelMargin:
+    """How often each level of a category (or each answer of a yes/no field) occurs.
+
+    Parameters
+    ----------
+    counts
+        Level → number of training accounts.
+    """
+
+    counts: Mapping[str, int]
+
+    @classmethod
+    def fit(cls, column: Categories) -> LevelMargin:
+        """Count the levels of one column."""
+        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
+        return cls({name: int(n) for name, n in zip(column.levels, counts, strict=True) if n})
+
+    @property
+    def total(self) -> int:
+        """Number of accounts that have the field."""
+        return sum(self.counts.values())
+
+    @property
+    def new(self) -> float:
+        """Surprise of a level never seen: ``-log`` of the share of accounts that were alone with theirs."""
+        alone = sum(count == 1 for count in self.counts.values())
+        return float(-np.log((alone + 0.5) / (self.total + 1.0)))
+
+    def surprises(self, column: Categories) -> tuple[Floats, Flags]:
+        """Return ``-log`` of the share of accounts with a level as rare (NaN: unknown), and who is new."""
+        ordered = sorted(self.counts.values())
+        upto = dict(zip(ordered, np.cumsum(ordered), strict=True))
+        total = max(self.total, 1)
+        by_level = [
+            -np.log(upto[self.counts[level]] / total) if level in self.counts else self.new
+            for level in column.levels
+        ]
+        is_new = [level not in self.counts for level in column.levels]
+        return (
+            np.array([*by_level, np.nan], dtype=np.float64)[column.codes],
+            np.array([*is_new, False], dtype=bool)[column.codes],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolMargin:
+    """How often each tool is used, and how many tools an account uses.
+
+    Parameters
+    ----------
+    counts
+        Folded tool name → number of training accounts.
+    total
+        Accounts whose stack is known.
+    alone
+        Accounts with a tool that nobody else has.
+    number
+        Distribution of the number of tools; None if no stack is known.
+    """
+
+    counts: Mapping[str, int]
+    total: int
+    alone: int
+    number: NumberMargin | None
+
+    @classmethod
+    def fit(cls, tools: Tools) -> ToolMargin:
+        """Count the tools of one column."""
+        uses = tools.uses[np.flatnonzero(tools.known)]
+        found = np.asarray(uses.sum(axis=0)).ravel().astype(np.int64)
+        alone = int((np.asarray(uses[:, np.flatnonzero(found == 1)].sum(axis=1)).ravel() > 0).sum())
+        counts = {name: int(n) for name, n in zip(tools.names, found, strict=True) if n}
+        bare = cls(counts, int(tools.known.sum()), alone, None)
+        return cls(counts, bare.total, alone, NumberMargin.fit(bare.measure(tools)[0]))
+
+    @property
+    def new(self) -> float:
+        """Surprise of one tool never seen."""
+        return float(-np.log((self.alone + 0.5) / (self.total + 1.0)))
+
+    def measure(self, tools: Tools) -> tuple[Floats, Floats, Floats]:
+        """Return per row the number of known tools, their rarity (in sd), and the number of tools never seen.
+
+        Number and rarity are NaN where the stack is unknown, the rarity also without a known tool.
+        """
+        n = max(self.total, 1)
+        seen = np.array([name in self.counts for name in tools.names], dtype=np.float64)
+        bits = np.array([-np.log(self.counts.get(name, n) / n) for name in tools.names], dtype=np.float64)
+        shares = np.array(list(self.counts.values()), dtype=np.float64)
+        usual = float(np.average(-np.log(shares / n), weights=shares)) if len(shares) else 0.0
+        spread = float(np.average((-np.log(shares / n) - usual) ** 2, weights=shares)) if len(shares) else 0.0
+        number = np.asarray(tools.uses @ seen, dtype=np.float64).ravel()
+        total = np.asarray(tools.uses @ bits, dtype=np.float64).ravel()
+        new = np.asarray(tools.uses @ (1.0 - seen), dtype=np.float64).ravel()
+        some = np.maximum(number, 1.0)
+        rarity = (total - usual * number) / np.sqrt(some * max(spread, 1e-12))
+        rarity[(number == 0) | ~tools.known] = np.nan
+        number[~tools.known] = np.nan
+        return number, rarity, new
+
+    def to_state(self) -> dict[str, Any]:
+        """Return a plain dict for JSON."""
+        return {
+            "counts": dict(self.counts),
+            "total": self.total,
+            "alone": self.alone,
+            "number": None if self.number is None else self.number.to_state(),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> ToolMargin:
+        """Rebuild what :meth:`to_state` wrote."""
+        number = None if state["number"] is None else NumberMargin.from_state(state["number"])
+        return cls(dict(state["counts"]), state["total"], state["alone"], number)
