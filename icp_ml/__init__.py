@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         TableError,
         TrackingError,
     )
+    from icp_ml.insight.controls import Controls, negative_controls
     from icp_ml.insight.profile import Profile, build_profile
     from icp_ml.model.evaluation import Evaluation, evaluate
     from icp_ml.model.fasttree.public import FastTreeContributions
@@ -79,6 +80,7 @@ _HOME = {
         "TableError",
         "TrackingError",
     ),
+    "insight.controls": ("Controls", "negative_controls"),
     "insight.profile": ("Profile", "build_profile"),
     "model.evaluation": ("Evaluation", "evaluate"),
     "model.fasttree.public": ("FastTreeContributions",),
@@ -98,6 +100,7 @@ __all__ = [
     "BundleError",
     "Config",
     "ConfigError",
+    "Controls",
     "DataWarning",
     "Dataset",
     "Evaluation",
@@ -132,6 +135,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_config",
+    "negative_controls",
     "quarter_ends",
     "read_tables",
     "retrain",

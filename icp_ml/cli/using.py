@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 import click
 
 from icp_ml.cli.group import Day, Say, examples, model_options, progress, read_config, read_model
-from icp_ml.cli.learning import measured
+from icp_ml.cli.learning import measured, read_split
 from icp_ml.errors import ConfigError, NotEnoughDataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from icp_ml.config import Config
+    from icp_ml.insight.controls import Controls
     from icp_ml.serve.training import IcpModel
 
+controls_option = click.option(
+    "--controls", is_flag=True, help="Also profile outcomes in which nothing is there; needs --config; slow."
+)
 SCORES_FILE = "scores.parquet"
 DEFAULT_REASONS = 3
 SAID_EVERY = 20
@@ -25,7 +30,9 @@ SAID_EVERY = 20
 
 @click.command(
     epilog=examples(
-        "icp-ml profile --model bundle/", "icp-ml profile --config icp.toml --json > profile.json"
+        "icp-ml profile --model bundle/",
+        "icp-ml profile --config icp.toml --json > profile.json",
+        "icp-ml profile --config icp.toml --controls",
     )
 )
 @model_options
@@ -33,14 +40,28 @@ SAID_EVERY = 20
 @click.option(
     "--width", type=click.IntRange(min=60), default=100, show_default=True, help="Characters per line."
 )
+@controls_option
 def profile(
-    model: str | None, tracking_uri: str | None, config_path: Path | None, as_json: bool, width: int
+    model: str | None,
+    tracking_uri: str | None,
+    config_path: Path | None,
+    as_json: bool,
+    width: int,
+    controls: bool,
 ) -> None:
     """Show who is ideal, with the evidence, on one screen."""
-    loaded = read_model(model, tracking_uri, read_config(config_path))
+    config = read_config(config_path)
+    loaded = read_model(model, tracking_uri, config)
     if loaded.profile is None:
         raise NotEnoughDataError("expected a model with a profile, found one without: train it anew")
-    click.echo(json.dumps(loaded.profile.to_state(), indent=1) if as_json else loaded.profile.to_text(width))
+    tried = _controls(config, progress()) if controls else None
+    if as_json:
+        state = loaded.profile.to_state() | ({} if tried is None else {"controls": tried.to_state()})
+        click.echo(json.dumps(state, indent=1))
+        return
+    click.echo(loaded.profile.to_text(width))
+    if tried is not None:
+        click.echo(f"\n{tried.to_text()}")
 
 
 @click.command(
@@ -110,7 +131,10 @@ def score(
 @click.option(
     "--out", type=click.Path(path_type=Path), help="HTML file. Default: icp_report.html in the output folder."
 )
-def report(model: str | None, tracking_uri: str | None, config_path: Path | None, out: Path | None) -> None:
+@controls_option
+def report(
+    model: str | None, tracking_uri: str | None, config_path: Path | None, out: Path | None, controls: bool
+) -> None:
     """Write profile and quality as one HTML page.
 
     With --config the model is measured again on the newest snapshots; without it the page says that nothing
@@ -123,7 +147,20 @@ def report(model: str | None, tracking_uri: str | None, config_path: Path | None
     loaded = read_model(model, tracking_uri, config)
     evaluation, rejects = (None, None) if config is None else measured(loaded, config, say)
     file = out or (config.output_folder if config is not None else Path()) / "icp_report.html"
-    click.echo(f"report in {write_report(file, loaded, evaluation=evaluation, rejects=rejects)}")
+    tried = _controls(config, say) if controls else None
+    written = write_report(file, loaded, evaluation=evaluation, rejects=rejects, controls=tried)
+    click.echo(f"report in {written}")
+
+
+def _controls(config: Config | None, say: Say) -> Controls:
+    from icp_ml.insight.controls import negative_controls
+
+    if config is None:
+        raise ConfigError("expected --config with --controls, found none: the controls need the accounts")
+    known = read_split(config, say)[2]
+    return negative_controls(
+        known, seed=config.seed, progress=lambda done, total: say(f"control {done} of {total} profiled")
+    )
 
 
 def score_tables(

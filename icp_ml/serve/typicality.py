@@ -32,9 +32,9 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"new": 0.30, "single": 0.05, "many": 0.05, "along": 0.57, "off": 0.10, "mix": 0.10, "unknown": 0.08}
 )
 """Way → its weight in the harmonic mean. What is gross when it happens needs little; another mix of companies
-(``along``) is a matter of degree; a level nobody had can't be rarer than one in the number of accounts, so that
-small bases need its weight. They don't add up to 1: the joint number is ranked anyhow. Chosen on simulated
-worlds, see experiments/applicability."""
+(``along``) is a matter of degree; a level nobody had can't be rarer than one in the number of accounts, so
+that small bases need its weight. They don't add up to 1: the joint number is ranked anyhow. Chosen on
+simulated worlds, see experiments/applicability."""
 FOLDS = 10
 SEED = 20_261
 _FLAG_SHARE = 0.05

@@ -18,6 +18,7 @@ from icp_ml.view.traits import by_outcome, segment_rows, trait_rows, trait_scale
 
 if TYPE_CHECKING:
     from icp_ml.data.rejects import Rejects
+    from icp_ml.insight.controls import Controls
     from icp_ml.insight.profile import Profile
     from icp_ml.model.evaluation import Evaluation
     from icp_ml.serve.training import IcpModel
@@ -37,6 +38,7 @@ def render_report(
     evaluation: Evaluation | None = None,
     rejects: Rejects | None = None,
     facts: Mapping[str, Any] | None = None,
+    controls: Controls | None = None,
     title: str = "Ideal customer profile",
 ) -> str:
     """Render a model's profile, quality and data facts as one HTML page.
@@ -51,6 +53,8 @@ def render_report(
         What :func:`icp_ml.read_tables` refused.
     facts
         ``Dataset.facts`` to show instead of those that the model carries.
+    controls
+        What the profile found where nothing is there, from :func:`icp_ml.negative_controls`.
     title
         Title of the page.
 
@@ -80,6 +84,7 @@ def render_report(
         "data_facts": data_facts(model, known_facts),
         "model_facts": model_facts(model, profile),
         "words": reading_guide(profile.facts),
+        "controls": [] if controls is None else controls.sentences(),
         **_reject_parts(rejects),
     }
     return str(_template().render(context))
@@ -92,6 +97,7 @@ def write_report(
     evaluation: Evaluation | None = None,
     rejects: Rejects | None = None,
     facts: Mapping[str, Any] | None = None,
+    controls: Controls | None = None,
     title: str = "Ideal customer profile",
 ) -> Path:
     """Write :func:`render_report` to a file, making its folder.
@@ -102,7 +108,9 @@ def write_report(
     """
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    page = render_report(model, evaluation=evaluation, rejects=rejects, facts=facts, title=title)
+    page = render_report(
+        model, evaluation=evaluation, rejects=rejects, facts=facts, controls=controls, title=title
+    )
     file.write_text(page, encoding="utf-8")
     return file
 
