@@ -37,6 +37,7 @@ that small bases need its weight. They don't add up to 1: the joint number is ra
 simulated worlds, see experiments/applicability."""
 FOLDS = 10
 SEED = 20_261
+BLOCK = 16_384
 _FLAG_SHARE = 0.05
 _MOST_NEW = 3.0
 _MOST_FLAGS = 120
@@ -264,8 +265,16 @@ class Typicality:
     def percentile(self, columns: Columns) -> Floats:
         """Return the share of training accounts that were less unlike the others, 0-100, per row.
 
-        A row of which nothing is known gets 100.
+        A row of which nothing is known gets 100. Rows are taken in blocks, which bounds the memory.
         """
+        starts = range(0, columns.n_rows, BLOCK)
+        if len(starts) < 2:
+            return self._percentile(columns)
+        stops = [min(start + BLOCK, columns.n_rows) for start in starts]
+        blocks = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
+        return np.concatenate([self._percentile(columns.take(rows)) for rows in blocks])
+
+    def _percentile(self, columns: Columns) -> Floats:
         percentile = 100.0 * -np.expm1(-self.joint.surprise(joined(self.by_way(columns))))
         known = np.zeros(columns.n_rows, dtype=bool)
         for gone in _missing(columns).values():

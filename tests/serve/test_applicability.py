@@ -85,6 +85,11 @@ def test_a_row_does_not_depend_on_its_batch(rows: list[int], order: object) -> N
     assert percentiles(PROSPECTS.iloc[rows][names]).tolist() == WHOLE[rows].tolist()
 
 
+def test_blocks_of_rows_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icp_ml.serve.typicality.BLOCK", 7)
+    assert percentiles(PROSPECTS).tolist() == WHOLE.tolist()
+
+
 def test_the_state_is_json_and_gives_the_same_bits() -> None:
     state = json.loads(json.dumps(TYPICALITY.to_state(), allow_nan=False))
     again = Typicality.from_state(state)
