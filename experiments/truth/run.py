@@ -60,7 +60,14 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
     flat = {
         key: [value for row in rows for value in row[key]]
-        for key in ("jaccards", "signs", "lift_errors", "covered", "segment_lift_errors")
+        for key in (
+            "jaccards",
+            "signs",
+            "lift_errors",
+            "covered",
+            "segment_lift_errors",
+            "segment_own_jaccards",
+        )
     }
     tops = [row["top_covered"] for row in rows if row["top_covered"] is not None]
     return out | {
@@ -84,6 +91,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "confounded_labelled": share(total["confounded_labelled"], total["confounded"]),
         "segment_found": share(sum(row["segment_jaccard"] >= 0.5 for row in rows), len(rows)),
         "segment_jaccard_mean": round(float(np.mean([row["segment_jaccard"] for row in rows])), 3),
+        "segment_own_jaccard_mean": round(float(np.mean(flat["segment_own_jaccards"])), 3)
+        if flat["segment_own_jaccards"]
+        else None,
         "segment_lift_bias_points": round(100 * float(np.mean(flat["segment_lift_errors"])), 2)
         if flat["segment_lift_errors"]
         else None,

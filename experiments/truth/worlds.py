@@ -50,7 +50,8 @@ CELLS = (
     Cell("signal, n 400", 30, 400),
     Cell("signal, n 1,000", 60, 1000),
     Cell("signal, n 3,000", 30, 3000),
-    Cell("interaction only", 30, 1000, {"interaction_only": True, "signal": "strong"}),
+    Cell("interaction only", 60, 1000, {"interaction_only": True, "signal": "strong"}),
+    Cell("interaction added", 30, 1000, {"interaction": True}),
 )
 
 
@@ -145,18 +146,40 @@ def _against_truth(
 
 
 def _segments(sample: SimulatedFrame, segments: pd.DataFrame, population: pd.DataFrame) -> dict[str, Any]:
-    goals = [segment for segment in sample.truth.segments if segment["target"] == TARGET]
-    lift_errors, overlap = [], 0.0
+    """Compare segments with the planted conjunction, and with the planted form of their own conditions."""
+    truth = sample.truth
+    goals = [segment for segment in truth.segments if segment["target"] == TARGET]
+    planted = {(t["feature"], t["value"] if t["operator"] == "has" else None): t for t in truth.of(TARGET)}
+    planted |= {
+        (c["feature"], c["value"] if c["operator"] == "has" else None): c
+        for goal in goals
+        for c in goal["conditions"]
+    }
+    lift_errors, overlap, own = [], 0.0, []
     for row in segments.to_dict("records"):
-        conditions = row["conditions"]
-        claim = {"conditions": icp_json(conditions)}
-        members = sample.truth.mask(claim, population)
+        conditions = icp_json(row["conditions"])
+        members = truth.mask({"conditions": conditions}, population)
         if members.any():
-            lift_errors.append(float(row["lift"] - sample.truth.lift(members, population, TARGET)))
-        for goal in goals:
-            aim = sample.truth.mask(goal, population)
-            overlap = max(overlap, float((members & aim).sum() / max(1, (members | aim).sum())))
-    return {"segment_lift_errors": lift_errors, "segment_jaccard": overlap}
+            lift_errors.append(float(row["lift"] - truth.lift(members, population, TARGET)))
+        aims = []
+        for condition in conditions:
+            goal = planted.get(
+                (condition["feature"], condition["value"] if condition["operator"] == "has" else None)
+            )
+            if goal is not None:
+                held, aim = truth.mask(condition, population), truth.mask(goal, population)
+                aims.append(max(aim, ~aim, key=lambda side: _overlap(held, side)))
+        own.append(_overlap(members, np.all(aims, axis=0)) if aims else 0.0)
+        overlap = max([overlap] + [_overlap(members, truth.mask(goal, population)) for goal in goals])
+    return {
+        "segment_lift_errors": lift_errors,
+        "segment_jaccard": overlap,
+        "segment_own_jaccards": own,
+    }
+
+
+def _overlap(one: Any, other: Any) -> float:
+    return float((one & other).sum() / max(1, (one | other).sum()))
 
 
 def _claim(row: Mapping[str, Any]) -> dict[str, Any]:

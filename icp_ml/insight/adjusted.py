@@ -97,6 +97,56 @@ def adjusted_effects(
     return Adjusted(effect, low, high)
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One trait beside one other: its effect among accounts alike in the other, its error, and alone."""
+
+    effect: float
+    error: float
+    alone: float
+
+    def toward(self, direction: int) -> Beside:
+        """Return the same with effects counted in a direction."""
+        return Beside(direction * self.effect, self.error, direction * self.alone)
+
+
+def beside(
+    design: Design,
+    outcome: Outcome,
+    counts: Counts,
+    members: Memberships,
+    j: int,
+    i: int,
+    *,
+    n_folds: int = 5,
+) -> Beside | None:
+    """Compare holders of ``j`` with accounts alike in ``i``, among accounts that know both; None without any.
+
+    Parameters
+    ----------
+    design, outcome, counts, members
+        As in :func:`adjusted_effects`.
+    j, i
+        Candidate numbers: the trait in question, and the one held equal.
+    n_folds
+        Folds of accounts.
+    """
+    rows = np.flatnonzero((counts.known[:, j] > 0.5) & (counts.known[:, i] > 0.5))
+    held = members.held[rows, j] / counts.known[rows, j]
+    rates = outcome.rates[rows]
+    fold = np.random.default_rng([len(rows), 7]).permutation(len(rows)) % n_folds
+    x = counts.held[rows][:, design.bins_of(i)]
+    x = x - x.mean(axis=0)
+    x = x[:, x.std(axis=0) > 1e-6]
+    rest_y, rest_d = _residual(rates, x, fold, n_folds), _residual(held, x, fold, n_folds)
+    power, plain = float((rest_d**2).sum()), float(((held - held.mean()) ** 2).sum())
+    if power <= 1e-9 or plain <= 1e-9:
+        return None
+    slope = float((rest_d * rest_y).sum()) / power
+    error = float(np.sqrt((rest_d**2 * (rest_y - slope * rest_d) ** 2).sum())) / power
+    return Beside(slope, error, float(((held - held.mean()) * rates).sum()) / plain)
+
+
 def _covariates(design: Design, counts: Counts, p_values: Array, j: int) -> Array:
     """Centre the bins of the other features with evidence, strongest first; shape (n, columns)."""
     own = design.candidates[j]

@@ -19,6 +19,7 @@ from icp_ml.insight import render, wording
 from icp_ml.insight.examine import LEAST_EVENTS, Evidence, Searched, joint_q, measure, search_target
 from icp_ml.insight.preregistered import exact_tests
 from icp_ml.insight.segments import SEGMENT_COLUMNS, empty_segments, segments_table
+from icp_ml.insight.standing import settle
 from icp_ml.insight.traits import TRAIT_COLUMNS, Propensity, mean_contributions, traits_table
 from icp_ml.statistics import detectable_difference
 
@@ -160,16 +161,16 @@ def build_profile(
         return search_target(dataset, target, seed=seed, n_permutations=n_permutations)
 
     def tell(searched: Searched, q_values: Array) -> tuple[Evidence, pd.DataFrame, pd.DataFrame]:
-        evidence = measure(searched, q_values, seed=seed, q=q)
+        evidence, stand = settle(measure(searched, q_values, seed=seed, q=q), q)
         model = propensities.get(evidence.target)
         contributions = np.full(len(evidence.design.candidates), np.nan)
         if model is not None:
             contributions = mean_contributions(evidence, dataset, model)
-        table = traits_table(evidence, contributions)
+        table = traits_table(evidence, stand, contributions)
         if not evidence.enough:
             asked = [item for item in preregistered if item.get("target", evidence.target) == evidence.target]
             table = exact_tests(evidence, dataset, table, asked, q)
-        return evidence, table, segments_table(evidence, seed=seed)
+        return evidence, table, segments_table(evidence, stand, seed=seed)
 
     with ThreadPoolExecutor(max_workers=n_jobs) as pool:
         found = list(pool.map(search, targets))

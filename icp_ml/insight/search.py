@@ -28,7 +28,7 @@ REPORTING = 0.15
 #: A condition names the helpful accounts unless they are more than this share of all.
 HELPFUL_SHARE = 0.75
 #: Prior chance of a level to belong to the group named.
-GROUP_PRIOR = 0.3
+GROUP_PRIOR = 0.15
 #: Fewest accounts on either side of a condition.
 LEAST = 5.0
 

@@ -12,6 +12,8 @@ from scipy.special import ndtri
 
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.lifts import INFLATION
+from icp_ml.insight.pairs import Condition, Pair, search_pair
+from icp_ml.insight.standing import Stand
 from icp_ml.statistics import jaccard
 
 Array = npt.NDArray[np.float64]
@@ -55,9 +57,10 @@ class _Atoms:
 
 @dataclass(frozen=True, slots=True)
 class _Best:
-    """A conjunction: places among the atoms, held-out lift, its error, and membership stability."""
+    """A conjunction: its conditions and accounts, held-out lift, its error, and membership stability."""
 
-    places: list[int]
+    conditions: list[Condition]
+    final: Bools
     lift: float
     error: float
     stable: float
@@ -69,19 +72,22 @@ class _Best:
 
 
 def segments_table(
-    evidence: Evidence, *, max_conditions: int = 3, n_folds: int = 10, seed: int = 0
+    evidence: Evidence, stand: Stand, *, max_conditions: int = 3, n_folds: int = 10, seed: int = 0
 ) -> pd.DataFrame:
     """Find the best helpful and the best harmful conjunction of confirmed traits.
 
     Each fold of accounts is left out once: the conjunction is grown on the rest, a condition being added only
     while it raises the lower bound of the lift; the accounts left out are then judged by it. The reported
     conjunction is grown on all accounts; its lift is the one of the accounts left out, and a further
-    condition has to raise that lower bound too.
+    condition has to raise that lower bound too. A pair of conditions that aren't traits by themselves
+    (:func:`icp_ml.insight.pairs.search_pair`) is taken instead where its lower bound is higher.
 
     Parameters
     ----------
     evidence
         What was measured about one target.
+    stand
+        Which traits stand for themselves; the others are no conditions.
     max_conditions
         Most conditions of one segment.
     n_folds
@@ -94,7 +100,8 @@ def segments_table(
     pandas.DataFrame
         Columns of the contract; empty when nothing holds.
     """
-    found = [_segment(evidence, side, max_conditions, n_folds, seed) for side in (1, -1)]
+    pair = search_pair(evidence, seed=seed) if evidence.enough else None
+    found = [_segment(evidence, stand, pair, side, max_conditions, n_folds, seed) for side in (1, -1)]
     rows = [row for row in found if row is not None]
     return pd.DataFrame(rows, columns=list(SEGMENT_COLUMNS)) if rows else empty_segments()
 
@@ -113,26 +120,39 @@ def empty_segments() -> pd.DataFrame:
 
 
 def _segment(
-    e: Evidence, side: int, max_conditions: int, n_folds: int, seed: int
+    e: Evidence, stand: Stand, pair: Pair | None, side: int, max_conditions: int, n_folds: int, seed: int
 ) -> dict[str, object] | None:
-    atoms = _atoms(e, side)
+    """Take the better of the conjunction of confirmed traits and the proven pair of this side, if any."""
+    best = _of_traits(e, stand, side, max_conditions, n_folds, seed)
+    if pair is not None and pair.side == side:
+        lift, error = _lift(pair.apart.astype(np.float64), e.outcome.rates * side)
+        other = _Best(list(pair.conditions), pair.final, lift, error * INFLATION, pair.stable)
+        if best is None or other.lower > best.lower:
+            best = other
+    return _row(e, best, side) if best is not None and best.lower > 0.0 else None
+
+
+def _of_traits(
+    e: Evidence, stand: Stand, side: int, max_conditions: int, n_folds: int, seed: int
+) -> _Best | None:
+    atoms = _atoms(e, stand, side)
     if not len(atoms.numbers):
         return None
     folds = np.random.default_rng([seed, 11]).permutation(e.outcome.n_accounts) % n_folds
     whole = _grow(atoms, np.ones(len(folds), dtype=np.bool_), max_conditions)
     best: _Best | None = None
     for depth in range(1, len(whole) + 1):
-        tried = _held_out(atoms, whole[:depth], folds, n_folds)
+        tried = _held_out(e, atoms, whole[:depth], folds, n_folds)
         if tried is None or (best is not None and tried.lower <= best.lower):
             break
         best = tried
-    return _row(e, atoms, best, side) if best is not None and best.lower > 0.0 else None
+    return best
 
 
-def _held_out(atoms: _Atoms, places: list[int], folds: Ints, n_folds: int) -> _Best | None:
+def _held_out(e: Evidence, atoms: _Atoms, places: list[int], folds: Ints, n_folds: int) -> _Best | None:
     """Grow a conjunction of this depth without each fold in turn; judge that fold's accounts by it."""
     members = np.zeros(len(folds))
-    final = atoms.final[:, places].all(axis=1)
+    final = np.asarray(atoms.final[:, places].all(axis=1))
     overlaps = []
     for k in range(n_folds):
         grown = _grow(atoms, folds != k, len(places))
@@ -141,15 +161,17 @@ def _held_out(atoms: _Atoms, places: list[int], folds: Ints, n_folds: int) -> _B
     if members.sum() < LEAST_ACCOUNTS or final.sum() < LEAST_ACCOUNTS:
         return None
     lift, error = _lift(members, atoms.outcome)
-    return _Best(places, lift * atoms.kept, error * INFLATION, float(np.median(overlaps)))
+    numbers = [int(atoms.numbers[place]) for place in places]
+    conditions = [Condition(j, e.fit.final[j].bins) for j in numbers]
+    return _Best(conditions, final, lift * atoms.kept, error * INFLATION, float(np.median(overlaps)))
 
 
-def _atoms(e: Evidence, side: int) -> _Atoms:
+def _atoms(e: Evidence, stand: Stand, side: int) -> _Atoms:
     """Pick the confirmed traits of one side that aren't mere stand-ins, strongest first."""
     chosen = []
     for j in e.confirmed.tolist():
-        vanishes = bool(e.adjusted.low[j] <= 0.0 <= e.adjusted.high[j])
-        if e.fit.final[j].direction == side and not vanishes and e.design.candidates[j].family != "missing":
+        own = not stand.vanishes[j] and stand.explained_by[j] < 0
+        if own and e.fit.final[j].direction == side and e.design.candidates[j].family != "missing":
             chosen.append(j)
     numbers = np.array(chosen[:MOST_ATOMS], dtype=np.int64)
     known = np.maximum(e.counts.known[:, numbers], 1e-9)
@@ -195,20 +217,18 @@ def _lift(members: Array, outcome: Array) -> tuple[float, float]:
     return rate - base, float(np.sqrt((influence**2).sum() + floor))
 
 
-def _row(e: Evidence, atoms: _Atoms, best: _Best, side: int) -> dict[str, object]:
-    numbers = [int(atoms.numbers[place]) for place in best.places]
-    held = e.held[:, numbers]
+def _row(e: Evidence, best: _Best, side: int) -> dict[str, object]:
+    held = np.stack([_membership(e, condition) for condition in best.conditions], axis=1)
     decided = ~np.isnan(held).any(axis=1) | (held < 0.5).any(axis=1)
-    final = atoms.final[:, best.places].all(axis=1)
     ends = sorted((side * best.lower, side * (best.lift + Z90 * best.error)))
-    predicates = [e.predicates[j] for j in numbers]
+    predicates = [e.design.candidates[c.candidate].predicate(c.bins) for c in best.conditions]
     rate = float(np.clip(e.base_rate + side * best.lift, 0.0, 1.0))
     return {
         "name": " and ".join(predicate.text() for predicate in predicates),
         "conditions": json.dumps([predicate.to_dict() for predicate in predicates], ensure_ascii=False),
         "target": e.target,
-        "n_accounts": int(final.sum()),
-        "support": float(final.mean()),
+        "n_accounts": int(best.final.sum()),
+        "support": float(best.final.mean()),
         "rate": rate,
         "lift": rate - e.base_rate,
         "lift_low": float(np.clip(ends[0], -e.base_rate, 1.0 - e.base_rate)),
@@ -216,3 +236,11 @@ def _row(e: Evidence, atoms: _Atoms, best: _Best, side: int) -> dict[str, object
         "jaccard_stability": best.stable,
         "decidable": float(decided.mean()),
     }
+
+
+def _membership(e: Evidence, condition: Condition) -> Array:
+    """Share of each account's known rows that meet a condition, NaN = unknown; shape (n,)."""
+    j = condition.candidate
+    known = e.counts.known[:, j]
+    mine = e.counts.held[:, e.design.bins_of(j)] @ condition.bins
+    return np.where(known > 0, mine / np.maximum(known, 1e-12), np.nan)

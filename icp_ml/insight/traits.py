@@ -12,13 +12,11 @@ from icp_ml.data.dataset import Dataset
 from icp_ml.insight.candidates import Candidate
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.roles import Standing, role_of
+from icp_ml.insight.standing import Stand
 from icp_ml.statistics import accounts_needed, detectable_difference
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-#: Least correlation at which traits that vanish together count as one group.
-CLOSE = 0.3
 
 TRAIT_COLUMNS = (
     "target",
@@ -56,13 +54,15 @@ class Propensity(Protocol):
         """Return contributions per encoded column and the encoder that names them."""
 
 
-def traits_table(evidence: Evidence, contributions: Array) -> pd.DataFrame:
+def traits_table(evidence: Evidence, stand: Stand, contributions: Array) -> pd.DataFrame:
     """Write the rows of one target, the confirmed ones first, then by p-value.
 
     Parameters
     ----------
     evidence
-        What :func:`examine` measured.
+        What was measured.
+    stand
+        Which traits stand in for others, from :func:`icp_ml.insight.standing.settle`.
     contributions
         Mean contribution of holders minus the others, shape (m,), log-odds; NaN without a model.
     """
@@ -85,7 +85,7 @@ def traits_table(evidence: Evidence, contributions: Array) -> pd.DataFrame:
             "value": [predicate.value_json() for predicate in e.predicates],
             "direction": direction,
             "kind": kinds,
-            "role": roles(e, kinds, share),
+            "role": roles(e, stand, kinds, share),
             "n_accounts": holders,
             "support": holders / n,
             "rate": rate,
@@ -101,7 +101,7 @@ def traits_table(evidence: Evidence, contributions: Array) -> pd.DataFrame:
             "p_value": e.fit.p_values if e.enough else np.full(m, np.nan),
             "q_value": e.q_values,
             "stability": e.stability,
-            "proxy_of": proxies(e),
+            "proxy_of": [stand.name(e, j) for j in range(m)],
             "accounts_needed": np.where(
                 undecided, np.clip(np.nan_to_num(needed, posinf=1e9), 1, 1e9), 0
             ).astype(np.int64),
@@ -124,52 +124,10 @@ def _kinds(e: Evidence, known: Ints, share: Array) -> npt.NDArray[np.object_]:
     return kinds
 
 
-def proxies(e: Evidence) -> list[str]:
-    """Name, for each confirmed trait that vanishes at equal everything else, the one it goes with.
-
-    That is the survivor it is most correlated with. Where none is, traits that vanish together are one group:
-    the strongest stands for it, and the others that follow it closely go with that one.
-    """
-    out = [""] * len(e.design.candidates)
-    names = [candidate.feature for candidate in e.design.candidates]
-    vanished = [j for j in e.confirmed.tolist() if _vanishes(e, j)]
-    survivors = [j for j in e.confirmed.tolist() if j not in vanished and np.isfinite(e.adjusted.effect[j])]
-    held = np.where(np.isnan(e.held), np.nanmean(e.held, axis=0), e.held)
-    weak = max(0.1, 2.0 / np.sqrt(e.outcome.n_accounts))
-    for number, j in enumerate(vanished):
-        stronger = [i for i in vanished[:number] if not out[i]]
-        for others, least in ((survivors, weak), (stronger, CLOSE)):
-            links = [
-                (abs(_correlation(held[:, j], held[:, i])), i)
-                for i in others
-                if names[i] != names[j] or _tool(e, i)
-            ]
-            strength, i = max(links, key=lambda link: (link[0], -link[1]), default=(0.0, -1))
-            if strength >= least:
-                out[j] = str(e.predicates[i].value) if _tool(e, i) else names[i]
-                break
-    return out
-
-
-def _tool(e: Evidence, j: int) -> bool:
-    return e.design.candidates[j].family == "technologies"
-
-
-def _vanishes(e: Evidence, j: int) -> bool:
-    """Whether the effect at equal everything else may be none, or turns round (Simpson's paradox)."""
-    toward = e.fit.final[j].direction
-    return bool(min(e.adjusted.low[j] * toward, e.adjusted.high[j] * toward) <= 0.0)
-
-
-def _correlation(one: Array, other: Array) -> float:
-    spread = float(one.std() * other.std())
-    return float(((one - one.mean()) * (other - other.mean())).mean()) / spread if spread > 0 else 0.0
-
-
-def roles(e: Evidence, kinds: npt.NDArray[np.object_], share: Array) -> list[str]:
+def roles(e: Evidence, stand: Stand, kinds: npt.NDArray[np.object_], share: Array) -> list[str]:
     """Decide the role of every candidate; whatever isn't confirmed is unknown."""
     out = ["unknown"] * len(kinds)
-    stand_in = proxies(e)
+    stand_in = stand.explained_by >= 0
     good = e.outcome.rates if e.sign > 0 else 1.0 - e.outcome.rates
     signs = [e.fit.final[j].direction * e.sign for j in range(len(kinds))]
     stretch = 1.0 / (1.0 - share)
@@ -182,7 +140,7 @@ def roles(e: Evidence, kinds: npt.NDArray[np.object_], share: Array) -> list[str
             float(bounds.max()),
             float(adjusted.min()),
             float(adjusted.max()),
-            bool(stand_in[j]) or _vanishes(e, j),
+            bool(stand_in[j] or stand.vanishes[j]),
         )
         others = [e.held[:, i] for i in e.confirmed.tolist() if i != j and signs[i] > 0 and not stand_in[i]]
         out[j] = role_of(standing, e.held[:, j], good, others, float(good.mean()), e.materiality)

@@ -78,8 +78,10 @@ otherwise similar accounts (probably a stand-in for revenue).'
     low, high = _number(row.get("adjusted_low")), _number(row.get("adjusted_high"))
     if low is None or high is None:
         return f"{start}; whether this holds among otherwise similar accounts could not be estimated."
+    proxy = str(row.get("proxy_of") or "")
+    if proxy and low * direction > 0.0 < high * direction:
+        return f"{start}; hardly among accounts that are alike in {proxy} (probably a stand-in for it)."
     if low <= 0.0 <= high:
-        proxy = str(row.get("proxy_of") or "")
         if proxy:
             return (
                 f"{start}; the difference disappears among otherwise similar accounts "

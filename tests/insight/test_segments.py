@@ -9,6 +9,7 @@ from icp_ml.insight.examine import examine
 from icp_ml.insight.predicates import Predicate
 from icp_ml.insight.profile import Profile
 from icp_ml.insight.segments import segments_table
+from icp_ml.insight.standing import settle
 from icp_ml.simulation import SimulatedFrame
 
 
@@ -41,6 +42,6 @@ def test_the_good_segment_is_truly_better(profile: Profile, base: SimulatedFrame
 
 
 def test_at_most_as_many_conditions_as_asked(dataset: Dataset) -> None:
-    evidence = examine(dataset, "retained", seed=3, n_permutations=400)
-    table = segments_table(evidence, max_conditions=1)
+    evidence, stand = settle(examine(dataset, "retained", seed=3, n_permutations=400), 0.1)
+    table = segments_table(evidence, stand, max_conditions=1)
     assert all(len(json.loads(text)) == 1 for text in table["conditions"])
