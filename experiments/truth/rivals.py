@@ -60,8 +60,8 @@ def judged(sample: SimulatedFrame, claims: list[Claim], facts: Claim) -> Claim:
     """Score one rival's claims as worlds.py scores ours; keep only what the rival says at all."""
     found, groups = tables_of(claims)
     row = facts | {"reported": len(found), "segments": len(groups)}
-    if facts["cell"] == "null":
-        return row
+    if facts["cell"] == "null":  # every true lift is 0
+        return row | {"overstated": [abs(said["lift"]) for said in claims if said["lift"]]}
     row |= _against_truth(sample, found.assign(kind="icp"), found, groups)
     if len(groups):
         row["lift_errors"] = row["segment_lift_errors"]
@@ -137,9 +137,12 @@ def has_package(python: str | None, package: str) -> bool:
 def figures(rows: list[Claim]) -> dict[str, Any]:
     """Summarise a rival's rows with the function that summarises ours, and add what only rivals need."""
     out = {cell: summary([row for row in rows if row["cell"] == cell]) for cell in CELLS}
-    flat = {key: [v for row in rows for v in row.get(key, [])] for key in ("overstated", "told")}
-    points = round(100 * float(np.mean(flat["overstated"])), 2) if flat["overstated"] else None
-    out["signal"] |= {"overstated_points": points, "told": share(sum(flat["told"]), len(flat["told"]))}
+    for cell, found in out.items():
+        own = [row for row in rows if row["cell"] == cell]
+        overstated = [v for row in own for v in row["overstated"]]
+        found["overstated_points"] = round(100 * float(np.mean(overstated)), 2) if overstated else None
+    told = [v for row in rows for v in row.get("told", [])]
+    out["signal"]["told"] = share(sum(told), len(told))
     return {cell: {key: found[key] for key in KEPT if key in found} for cell, found in out.items()}
 
 
@@ -152,6 +155,7 @@ COLUMNS = {
     "sign told": ("signal", "told"),
     "lift bias, points": ("signal", "lift_bias_points"),
     "lift overstated by": ("signal", "overstated_points"),
+    "on noise": ("null", "overstated_points"),
     "proxies labelled": ("signal", "proxies_labelled"),
     "seconds": ("signal", "seconds"),
 }
