@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from icp_ml.insight.controls import Controls, negative_controls
     from icp_ml.insight.profile import Profile, build_profile
     from icp_ml.model.evaluation import Evaluation, evaluate
-    from icp_ml.model.fasttree.public import FastTreeContributions
+    from icp_ml.model.fasttree.public import FastTreeContributions, contributions
     from icp_ml.model.propensity import PropensityClassifier
     from icp_ml.serve.applicability import applicability
     from icp_ml.serve.bundle import save
@@ -83,7 +83,7 @@ _HOME = {
     "insight.controls": ("Controls", "negative_controls"),
     "insight.profile": ("Profile", "build_profile"),
     "model.evaluation": ("Evaluation", "evaluate"),
-    "model.fasttree.public": ("FastTreeContributions",),
+    "model.fasttree.public": ("FastTreeContributions", "contributions"),
     "model.propensity": ("PropensityClassifier",),
     "serve.applicability": ("applicability",),
     "serve.bundle": ("save",),
@@ -132,6 +132,7 @@ __all__ = [
     "build_dataset",
     "build_features",
     "build_profile",
+    "contributions",
     "evaluate",
     "load",
     "load_config",

@@ -16,9 +16,11 @@ from icp_ml.model.fasttree.paths import Leaf
 
 Classes = dict[int, list[int]]
 
-FIRST_CELLS = 512
+SMALL_CELLS = 512
+GROWTH = 2.0
 CANDIDATES = 12
 SHARED = 0.4
+MAX_VALUES = 65_535
 
 
 @dataclass(slots=True)
@@ -54,23 +56,20 @@ def pack_leaves(trees: list[list[Leaf]], full: list[int], max_cells: int) -> tup
     max_cells
         Rows per table, at least 2.
     """
-    first = min(FIRST_CELLS, max_cells)
     groups: list[Group] = []
     wide: list[Leaf] = []
     for leaves in trees:
         current: Group | None = None
         for leaf in leaves:
-            if 1 << len(leaf.features) > max_cells:
+            k = len(leaf.features)
+            if 1 << k > max_cells or k << k > MAX_VALUES:
                 wide.append(leaf)
                 continue
             alone = Group(
                 {f: _split([full[f]], mask) for f, mask in zip(leaf.features, leaf.masks, strict=True)},
                 [leaf],
             )
-            if alone.cells > first:
-                groups.append(alone)
-                continue
-            joint = None if current is None else _joined(current.classes, alone.classes, first)
+            joint = None if current is None else _joined(current.classes, alone.classes, max_cells)
             if current is not None and joint is not None:
                 current.classes = joint
                 current.leaves.append(leaf)
@@ -136,11 +135,20 @@ def _split(classes: list[int], mask: int) -> list[int]:
 
 
 def _joined(one: Classes, other: Classes, max_cells: int) -> Classes | None:
-    """Return the classes that both tell apart, or None if they make more than ``max_cells`` rows."""
+    """Return the classes that both tell apart, or None if their table would be too large.
+
+    Small tables may grow; larger ones only where the joint table holds about what the two held.
+    """
     joint = dict(one)
     for feature, classes in other.items():
         if feature in joint:
             joint[feature] = [both for a in joint[feature] for b in classes if (both := a & b)]
         else:
             joint[feature] = classes
-    return joint if _cells(joint) <= max_cells else None
+    cells = _cells(joint)
+    values = cells * len(joint)
+    if cells > max_cells or values > MAX_VALUES:
+        return None
+    if cells <= SMALL_CELLS or values <= GROWTH * (_cells(one) * len(one) + _cells(other) * len(other)):
+        return joint
+    return None

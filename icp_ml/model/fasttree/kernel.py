@@ -14,7 +14,7 @@ import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 TILE = 1024
-WIDE_TILE = 128
+WIDE_TILE = 256
 
 
 def _compiled(function: F) -> F:
@@ -68,59 +68,81 @@ def encode(
 
 
 @_compiled
+def _find_places(
+    codes: Any,
+    begin: Any,
+    step_start: Any,
+    step_feature: Any,
+    step_code: Any,
+    step: Any,
+    g: int,
+    low: int,
+    place: Any,
+) -> None:
+    """Write the places in one table of a tile of rows; compares run many rows per instruction."""
+    size = len(place)
+    none = np.uint16(0)
+    high = low + size
+    for r in range(size):
+        place[r] = begin[g]
+    o, end = step_start[g], step_start[g + 1]
+    while o + 3 < end:
+        c0, c1 = codes[step_feature[o], low:high], codes[step_feature[o + 1], low:high]
+        c2, c3 = codes[step_feature[o + 2], low:high], codes[step_feature[o + 3], low:high]
+        t0, t1, t2, t3 = step_code[o], step_code[o + 1], step_code[o + 2], step_code[o + 3]
+        s0, s1, s2, s3 = step[o], step[o + 1], step[o + 2], step[o + 3]
+        for r in range(size):
+            one = np.uint16((s0 if c0[r] > t0 else none) + (s1 if c1[r] > t1 else none))
+            two = np.uint16((s2 if c2[r] > t2 else none) + (s3 if c3[r] > t3 else none))
+            place[r] = np.uint16(place[r] + one + two)
+        o += 4
+    while o < end:
+        c0, t0, s0 = codes[step_feature[o], low:high], step_code[o], step[o]
+        for r in range(size):
+            place[r] = np.uint16(place[r] + (s0 if c0[r] > t0 else none))
+        o += 1
+
+
+@_compiled
 def accumulate(
     codes: Any,
     start: Any,
     slot_feature: Any,
-    map_start: Any,
-    maps: Any,
     table_start: Any,
     tables: Any,
+    begin: Any,
+    step_start: Any,
+    step_feature: Any,
+    step_code: Any,
+    step: Any,
     phi: Any,
 ) -> None:
     """Add the contributions of all groups, shape (features, rows)."""
     n = codes.shape[1]
-    place = np.empty(TILE, dtype=np.uint32)
+    places = np.empty(TILE, dtype=np.uint16)
     for g in range(len(start) - 1):
         first, end = start[g], start[g + 1]
         table = tables[table_start[g] :]
         for low in range(0, n, TILE):
             high = min(low + TILE, n)
-            size = high - low
-            for r in range(size):
-                place[r] = 0
-            s = first
-            while s + 3 < end:
-                a, b = maps[map_start[s] :], maps[map_start[s + 1] :]
-                c, d = maps[map_start[s + 2] :], maps[map_start[s + 3] :]
-                at, bt = codes[slot_feature[s], low:high], codes[slot_feature[s + 1], low:high]
-                ct, dt = codes[slot_feature[s + 2], low:high], codes[slot_feature[s + 3], low:high]
-                for r in range(size):
-                    place[r] += (
-                        np.uint32(a[at[r]]) + np.uint32(b[bt[r]]) + np.uint32(c[ct[r]]) + np.uint32(d[dt[r]])
-                    )
-                s += 4
-            while s < end:
-                a, at = maps[map_start[s] :], codes[slot_feature[s], low:high]
-                for r in range(size):
-                    place[r] += np.uint32(a[at[r]])
-                s += 1
+            place = places[: high - low]
+            _find_places(codes, begin, step_start, step_feature, step_code, step, g, low, place)
             s = first
             while s + 3 < end:
                 w, x = phi[slot_feature[s], low:high], phi[slot_feature[s + 1], low:high]
                 y, z = phi[slot_feature[s + 2], low:high], phi[slot_feature[s + 3], low:high]
                 row = table[s - first :]
-                for r in range(size):
-                    p = place[r]
+                for r in range(len(place)):
+                    p = np.uint64(place[r])
                     w[r] += row[p]
-                    x[r] += row[p + np.uint32(1)]
-                    y[r] += row[p + np.uint32(2)]
-                    z[r] += row[p + np.uint32(3)]
+                    x[r] += row[p + np.uint64(1)]
+                    y[r] += row[p + np.uint64(2)]
+                    z[r] += row[p + np.uint64(3)]
                 s += 4
             while s < end:
                 w, row = phi[slot_feature[s], low:high], table[s - first :]
-                for r in range(size):
-                    w[r] += row[place[r]]
+                for r in range(len(place)):
+                    w[r] += row[np.uint64(place[r])]
                 s += 1
 
 
@@ -129,10 +151,12 @@ def accumulate_wide(
     codes: Any,
     start: Any,
     feature: Any,
-    map_start: Any,
-    bits: Any,
     share: Any,
     value: Any,
+    begin: Any,
+    step_start: Any,
+    step_code: Any,
+    step: Any,
     node_start: Any,
     nodes: Any,
     weights: Any,
@@ -143,36 +167,63 @@ def accumulate_wide(
     Nodes and weights for ``k`` features are at ``node_start[k]:node_start[k + 1]``.
     """
     n = codes.shape[1]
-    product = np.empty(WIDE_TILE)
     widest = 0
     for leaf in range(len(value)):
         widest = max(widest, start[leaf + 1] - start[leaf])
-    passes = np.empty((widest, WIDE_TILE))
+    # Padded to fours, so that the loops below go four by four: factors 1 and weights 0 change nothing.
+    passes = np.zeros((widest + 4, WIDE_TILE))
+    products = np.zeros((len(nodes) + 4, WIDE_TILE))
+    bits = np.zeros(WIDE_TILE, dtype=np.int8)
+    off, on = np.ones(widest + 4), np.zeros(widest + 4)
+    low_factor, rise = np.zeros(len(nodes) + 4), np.zeros(len(nodes) + 4)
     for leaf in range(len(value)):
         first = start[leaf]
         k = start[leaf + 1] - first
+        own, n_nodes = node_start[k], node_start[k + 1] - node_start[k]
         for low in range(0, n, WIDE_TILE):
             size = min(low + WIDE_TILE, n) - low
             for i in range(k):
-                table, code, bit = bits[map_start[first + i] :], codes[feature[first + i], low:], passes[i]
+                code, bit = codes[feature[first + i], low : low + size], passes[i]
                 for r in range(size):
-                    bit[r] = table[code[r]]
-            for q in range(node_start[k], node_start[k + 1]):
-                t = nodes[q]
-                scale = weights[q] * value[leaf]
+                    bits[r] = begin[first + i]
+                for o in range(step_start[first + i], step_start[first + i + 1]):
+                    t0, s0, none = step_code[o], step[o], np.int8(0)
+                    for r in range(size):
+                        bits[r] = np.int8(bits[r] + (s0 if code[r] > t0 else none))
+                for r in range(size):
+                    bit[r] = bits[r]
+            for q in range(n_nodes):
+                t, product = nodes[own + q], products[q]
+                scale = weights[own + q] * value[leaf]
+                for i in range(widest + 4):
+                    off[i] = share[first + i] * (1.0 - t) if i < k else 1.0
+                    on[i] = t if i < k else 0.0
                 for r in range(size):
                     product[r] = scale
-                for i in range(k):
-                    off, bit = share[first + i] * (1.0 - t), passes[i]
+                for i in range(0, k, 4):
+                    b0, b1, b2, b3 = passes[i], passes[i + 1], passes[i + 2], passes[i + 3]
+                    a0, a1, a2, a3 = off[i], off[i + 1], off[i + 2], off[i + 3]
+                    u0, u1, u2, u3 = on[i], on[i + 1], on[i + 2], on[i + 3]
                     for r in range(size):
-                        product[r] *= off + t * bit[r]
-                for i in range(k):
-                    z = share[first + i]
-                    low_factor = -z / (z * (1.0 - t))
-                    step = (1.0 - z) / (z * (1.0 - t) + t) - low_factor
-                    bit, target = passes[i], phi[feature[first + i], low:]
+                        left = (a0 + u0 * b0[r]) * (a1 + u1 * b1[r])
+                        product[r] *= left * ((a2 + u2 * b2[r]) * (a3 + u3 * b3[r]))
+            for i in range(k):
+                z = share[first + i]
+                for q in range(n_nodes):
+                    t = nodes[own + q]
+                    low_factor[q] = -1.0 / (1.0 - t)
+                    rise[q] = (1.0 - z) / (z * (1.0 - t) + t) - low_factor[q]
+                low_factor[n_nodes : n_nodes + 4] = 0.0
+                rise[n_nodes : n_nodes + 4] = 0.0
+                bit, target = passes[i], phi[feature[first + i], low : low + size]
+                for q in range(0, n_nodes, 4):
+                    p0, p1, p2, p3 = products[q], products[q + 1], products[q + 2], products[q + 3]
+                    a0, a1, a2, a3 = low_factor[q], low_factor[q + 1], low_factor[q + 2], low_factor[q + 3]
+                    u0, u1, u2, u3 = rise[q], rise[q + 1], rise[q + 2], rise[q + 3]
                     for r in range(size):
-                        target[r] += product[r] * (low_factor + step * bit[r])
+                        b = bit[r]
+                        left = p0[r] * (a0 + u0 * b) + p1[r] * (a1 + u1 * b)
+                        target[r] += left + (p2[r] * (a2 + u2 * b) + p3[r] * (a3 + u3 * b))
 
 
 @_compiled
@@ -202,10 +253,11 @@ def total(phi: Any, base: float, raw: Any) -> None:
 
 
 @_compiled
-def largest(phi: Any, features: Any, sign: float, columns: Any, values: Any) -> None:
+def largest(phi: Any, features: Any, order: Any, sign: float, columns: Any, values: Any) -> None:
     """Write the columns with the largest contributions of one sign, largest first.
 
-    Where a row has fewer, -1 and 0 stand.
+    Where a row has fewer, -1 and 0 stand. ``order`` is in which order to look at the features: the sooner the
+    large ones, the faster.
     ``columns`` and ``values`` have shape (rows, k). Of equal contributions the earlier column comes first.
     """
     n = phi.shape[1]
@@ -216,14 +268,18 @@ def largest(phi: Any, features: Any, sign: float, columns: Any, values: Any) -> 
     for low in range(0, n, 64):
         size = min(low + 64, n) - low
         bar[:] = 0.0
-        for i in range(phi.shape[0]):
+        for i in order:
             row = phi[i, low:]
             for r in range(size):
                 v = sign * row[r]
-                if v > bar[r]:
+                if v >= bar[r] and v > 0.0:
                     best, own = columns[low + r], values[low + r]
                     j = k - 1
-                    while j > 0 and sign * own[j - 1] < v:
+                    if v == bar[r] and features[i] > best[j]:
+                        continue
+                    while j > 0 and (
+                        sign * own[j - 1] < v or (sign * own[j - 1] == v and best[j - 1] > features[i])
+                    ):
                         own[j] = own[j - 1]
                         best[j] = best[j - 1]
                         j -= 1

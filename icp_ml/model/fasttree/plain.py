@@ -38,19 +38,26 @@ def accumulate(
     codes: npt.NDArray[Any],
     start: Ints,
     slot_feature: Ints,
-    map_start: Ints,
-    maps: npt.NDArray[Any],
     table_start: Ints,
     tables: npt.NDArray[Any],
+    begin: npt.NDArray[np.uint16],
+    step_start: Ints,
+    step_feature: Ints,
+    step_code: npt.NDArray[Any],
+    step: npt.NDArray[np.uint16],
     phi: Floats,
 ) -> None:
     """Add the contributions of all groups, shape (features, rows)."""
     wide = codes.astype(np.intp)
+    n_codes = int(wide.max(initial=0)) + 1
     place = np.empty(codes.shape[1], dtype=np.intp)
     for g, (first, end) in enumerate(zip(start[:-1].tolist(), start[1:].tolist(), strict=True)):
-        place[:] = 0
-        for s in range(first, end):
-            place += maps[map_start[s] :].take(wide[slot_feature[s]])
+        own = slice(int(step_start[g]), int(step_start[g + 1]))
+        place[:] = begin[g]
+        for feature in np.unique(step_feature[own]).tolist():
+            mine = np.flatnonzero(step_feature[own] == feature) + own.start
+            place += _unrolled(step_code[mine], step[mine], n_codes).take(wide[feature])
+        place &= 0xFFFF
         for s in range(first, end):
             phi[slot_feature[s]] += tables[table_start[g] + s - first :].take(place)
 
@@ -59,25 +66,39 @@ def accumulate_wide(
     codes: npt.NDArray[Any],
     start: Ints,
     feature: Ints,
-    map_start: Ints,
-    bits: npt.NDArray[np.uint8],
     share: Floats,
     value: Floats,
+    begin: npt.NDArray[np.int8],
+    step_start: Ints,
+    step_code: npt.NDArray[Any],
+    step: npt.NDArray[np.int8],
     node_start: Ints,
     nodes: Floats,
     weights: Floats,
     phi: Floats,
 ) -> None:
     """Add the contributions of leaves without a table, by quadrature row by row."""
+    n_codes = int(codes.max(initial=0)) + 1
     for leaf, (first, end) in enumerate(zip(start[:-1].tolist(), start[1:].tolist(), strict=True)):
         slots = range(first, end)
         own = slice(int(node_start[end - first]), int(node_start[end - first + 1]))
         t = nodes[own, None]
-        passes = [bits[map_start[s] :].take(codes[feature[s]]).astype(np.float64) for s in slots]
+        passes = []
+        for s in slots:
+            mine = slice(int(step_start[s]), int(step_start[s + 1]))
+            bits = begin[s] + _unrolled(step_code[mine], step[mine], n_codes)
+            passes.append(bits.take(codes[feature[s]]).astype(np.float64))
         factors = [share[s] * (1.0 - t) + t * bit for s, bit in zip(slots, passes, strict=True)]
         product = weights[own, None] * value[leaf] * np.prod(factors, axis=0)
         for s, bit, factor in zip(slots, passes, factors, strict=True):
             phi[feature[s]] += (bit - share[s]) * (product / factor).sum(axis=0)
+
+
+def _unrolled(at: npt.NDArray[Any], step: npt.NDArray[Any], n_codes: int) -> npt.NDArray[np.intp]:
+    """Return the sum of steps below each code."""
+    table = np.zeros(n_codes + 1, dtype=np.intp)
+    np.add.at(table, np.minimum(at.astype(np.intp) + 1, n_codes), step)
+    return np.cumsum(table)
 
 
 def spread(phi: Floats, features: Ints, base: float, out: Floats) -> None:
@@ -94,10 +115,13 @@ def total(phi: Floats, base: float, raw: Floats) -> None:
         raw += row
 
 
-def largest(phi: Floats, features: Ints, sign: float, columns: npt.NDArray[np.int32], values: Floats) -> None:
+def largest(
+    phi: Floats, features: Ints, order: Ints, sign: float, columns: npt.NDArray[np.int32], values: Floats
+) -> None:
     """Write the columns with the largest contributions of one sign, largest first.
 
-    Where a row has fewer, -1 and 0 stand.
+    Where a row has fewer, -1 and 0 stand. ``order`` is in which order to look at the features: the sooner the
+    large ones, the faster.
     ``columns`` and ``values`` have shape (rows, k). Of equal contributions the earlier column comes first.
     """
     columns[:] = -1

@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from icp_ml.errors import ConfigError, InputMismatchError, MissingDependencyError
-from icp_ml.model.columns import Floats
+from icp_ml.model.columns import Floats, Ints
+from icp_ml.model.fasttree.background import add_wide, patterns_of_background
 from icp_ml.model.fasttree.check import differs, sample_rows
 from icp_ml.model.fasttree.compile import Compiled, compile_forest
 from icp_ml.model.fasttree.parse import parse_model
 from icp_ml.model.fasttree.rows import Rows, read_rows
-from icp_ml.model.fasttree.tables import Plan, path_dependent
+from icp_ml.model.fasttree.tables import Plan, build_plan, path_dependent
 
 BLOCK_VALUES = 1 << 20
 MIN_BLOCK, MAX_BLOCK = 1024, 16_384
 Backend = Literal["auto", "numba", "numpy"]
 Work = Callable[[int, int, Floats], None]
+LookUp = Callable[[npt.NDArray[Any], Floats], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,8 @@ class FastTreeContributions:
         self._compiled: Compiled = compile_forest(
             self._forest, dtype=dtype, max_table_bytes=int(max_table_mb * 2**20), patterns=path_dependent
         )
+        self._background: tuple[str, Plan, float] | None = None
+        self._order: Ints = np.arange(len(self._compiled.binner.features))
         self._verify(booster, dtype)
 
     @property
@@ -146,7 +152,7 @@ class FastTreeContributions:
         def work(low: int, high: int, phi: Floats) -> None:
             self._engine.spread(phi, features, base, out[low:high])
 
-        self._each_block(rows, work)
+        self._each_block(rows, self._look_up, work)
         return out
 
     def predict_raw(self, X: Any) -> Floats:
@@ -154,7 +160,9 @@ class FastTreeContributions:
         rows = read_rows(X, self._forest)
         raw = np.empty(rows.n)
         self._each_block(
-            rows, lambda low, high, phi: self._engine.total(phi, self._compiled.base, raw[low:high])
+            rows,
+            self._look_up,
+            lambda low, high, phi: self._engine.total(phi, self._compiled.base, raw[low:high]),
         )
         return raw
 
@@ -176,11 +184,59 @@ class FastTreeContributions:
         def work(low: int, high: int, phi: Floats) -> None:
             part = slice(low, high)
             self._engine.total(phi, base, found.raw[part])
-            self._engine.largest(phi, features, 1.0, found.positive[part], found.positive_values[part])
-            self._engine.largest(phi, features, -1.0, found.negative[part], found.negative_values[part])
+            self._engine.largest(
+                phi, features, self._order, 1.0, found.positive[part], found.positive_values[part]
+            )
+            self._engine.largest(
+                phi, features, self._order, -1.0, found.negative[part], found.negative_values[part]
+            )
 
-        self._each_block(rows, work)
+        self._each_block(rows, self._look_up, work)
         return found
+
+    def interventional(self, X: Any, background: Any) -> Floats:
+        """Return contributions against a background sample, shape (rows, columns + 1).
+
+        Unknown features take the values of each background row in turn; the last column is the mean raw score
+        of the background. Equal to ``shap.TreeExplainer(model, background,
+        feature_perturbation="interventional")`` on numeric models with at most 100 background rows (shap cuts
+        larger samples), and exact on categorical ones. Tables are made once per background, whose size
+        doesn't matter afterwards.
+
+        Parameters
+        ----------
+        X
+            As for :meth:`contributions`.
+        background
+            At least one row, same columns.
+        """
+        rows, sample = read_rows(X, self._forest), read_rows(background, self._forest)
+        if not sample.n:
+            raise InputMismatchError(
+                "expected background rows, found none: pass a sample of the training rows"
+            )
+        binner, made = self._compiled.binner, self._compiled
+        codes = np.empty((len(binner.features), sample.n), dtype=binner.code_dtype)
+        self._encode(sample.block(0, sample.n), codes)
+        key = sha256(codes.tobytes()).hexdigest()
+        n_bins = binner.n_bins.tolist()
+        if self._background is None or self._background[0] != key:
+            maker = patterns_of_background(codes, n_bins)
+            plan = build_plan(made.groups, [], n_bins, made.plan.tables.dtype, maker)
+            self._background = (key, plan, float(self.predict_raw(background).mean()))
+        _, plan, base = self._background
+        out = np.empty((rows.n, len(self.feature_names) + 1))
+
+        def look_up(own: npt.NDArray[Any], phi: Floats) -> None:
+            self._add_groups(plan, own, phi)
+            add_wide(made.wide, codes, own, n_bins, phi)
+
+        self._each_block(
+            rows,
+            look_up,
+            lambda low, high, phi: self._engine.spread(phi, binner.features, base, out[low:high]),
+        )
+        return out
 
     def explanation(self, X: Any) -> Any:
         """Return a ``shap.Explanation`` for shap's plots.
@@ -212,7 +268,10 @@ class FastTreeContributions:
             If they differ by more than rounding.
         """
         X = sample_rows(self._compiled.binner, len(self.feature_names))
-        worst = differs(self.contributions(X), booster, X, dtype)
+        found = self.contributions(X)
+        mean = np.abs(found[:, self._compiled.binner.features]).mean(axis=0)
+        self._order = np.argsort(-mean, kind="stable")
+        worst = differs(found, booster, X, dtype)
         if worst:
             raise InputMismatchError(
                 f"expected the contributions of LightGBM, found {worst:.3g} beside them on {len(X)} rows: "
@@ -220,9 +279,9 @@ class FastTreeContributions:
                 difference=worst,
             )
 
-    def _each_block(self, rows: Rows, work: Work) -> None:
+    def _each_block(self, rows: Rows, look_up: LookUp, work: Work) -> None:
         """Call ``work`` with the contributions (features used, rows) of each block of rows."""
-        binner, plan = self._compiled.binner, self._compiled.plan
+        binner = self._compiled.binner
         size = min(max(BLOCK_VALUES // max(1, len(binner.features)), MIN_BLOCK), MAX_BLOCK, max(rows.n, 1))
         starts = range(0, rows.n, size)
 
@@ -233,7 +292,9 @@ class FastTreeContributions:
                 high = min(low + size, rows.n)
                 if high - low < size:
                     codes, phi = codes[:, : high - low].copy(), phi[:, : high - low].copy()
-                self._look_up(rows.block(low, high), plan, codes, phi)
+                self._encode(rows.block(low, high), codes)
+                phi[:] = 0.0
+                look_up(codes, phi)
                 work(low, high, phi)
 
         if self.n_jobs == 1 or len(starts) < 2:
@@ -243,36 +304,74 @@ class FastTreeContributions:
         with ThreadPoolExecutor(self.n_jobs) as pool:
             list(pool.map(share, range(self.n_jobs)))
 
-    def _look_up(self, X: Floats, plan: Plan, codes: npt.NDArray[Any], phi: Floats) -> None:
-        b, made = self._compiled.binner, self._compiled
+    def _encode(self, X: Floats, codes: npt.NDArray[Any]) -> None:
+        b = self._compiled.binner
         self._engine.encode(
             X, b.features, b.categorical, b.n_bins, b.edges, b.edge_start, b.levels, b.level_start, codes
         )
-        phi[:] = 0.0
+
+    def _add_groups(self, plan: Plan, codes: npt.NDArray[Any], phi: Floats) -> None:
         self._engine.accumulate(
             codes,
             plan.start,
             plan.slot_feature,
-            plan.map_start,
-            plan.maps,
             plan.table_start,
             plan.tables,
+            plan.begin,
+            plan.step_start,
+            plan.step_feature,
+            plan.step_code,
+            plan.step,
             phi,
         )
+
+    def _look_up(self, codes: npt.NDArray[Any], phi: Floats) -> None:
+        """Add path-dependent contributions."""
+        made, plan = self._compiled, self._compiled.plan
+        self._add_groups(plan, codes, phi)
         if len(plan.wide_value):
             self._engine.accumulate_wide(
                 codes,
                 plan.wide_start,
                 plan.wide_feature,
-                plan.wide_map,
-                plan.wide_bits,
                 plan.wide_share,
                 plan.wide_value,
+                plan.wide_begin,
+                plan.wide_step_start,
+                plan.wide_step_code,
+                plan.wide_step,
                 made.node_start,
                 made.nodes,
                 made.weights,
                 phi,
             )
+
+
+def contributions(model: Any, X: Any, *, n_jobs: int = 1) -> pd.DataFrame:
+    """Return what each column adds to the raw score (log-odds) of each row.
+
+    Parameters
+    ----------
+    model
+        :class:`PropensityClassifier` (calibrated log-odds, source columns), or what
+        :class:`FastTreeContributions` takes; for several inputs make that class once.
+    X
+        Rows to explain.
+    n_jobs
+        Threads, for boosters.
+
+    Returns
+    -------
+    DataFrame
+        One column per feature and ``base_value`` last; a row adds up to the raw score. Index of ``X``.
+    """
+    if hasattr(model, "base_value_") and hasattr(model, "contributions"):
+        return pd.DataFrame(model.contributions(X)).assign(base_value=model.base_value_)
+    fast = FastTreeContributions(model, n_jobs=n_jobs)
+    index = X.index if isinstance(X, pd.DataFrame) else None
+    return pd.DataFrame(
+        fast.contributions(X), index=index, columns=[*fast.feature_names, "base_value"], copy=False
+    )
 
 
 def _engine(backend: Backend) -> Any:

@@ -20,33 +20,41 @@ from icp_ml.model.fasttree.groups import Group
 from icp_ml.model.fasttree.paths import Leaf
 
 Patterns = Callable[[list[Leaf]], list[Floats]]
+Steps = list[tuple[int, int, int]]
 BATCH_VALUES = 1 << 20
+MAX_UINT8_BINS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a kernel reads: groups with their tables, and leaves that are computed row by row.
 
-    Group ``g`` owns slots ``start[g]:start[g + 1]``, one per feature. A row's place in the table is the sum
-    over slots of ``maps[map_start[s] + bin]``; there its contributions lie side by side, one per slot, after
-    ``table_start[g]``.
+    Group ``g`` owns slots ``start[g]:start[g + 1]``, one per feature. A row's contributions lie side by side,
+    one per slot, at its place after ``table_start[g]``. The place is ``begin[g]`` plus ``step[o]`` for each
+    ``o`` in ``step_start[g]:step_start[g + 1]`` with code of ``step_feature[o]`` above ``step_code[o]``,
+    modulo 2 ** 16.
 
-    Wide leaf ``w`` owns slots ``wide_start[w]:wide_start[w + 1]``; ``wide_bits[wide_map[s] + bin]`` says
-    whether a bin passes.
+    Wide leaf ``w`` owns slots ``wide_start[w]:wide_start[w + 1]``. Whether a row passes slot ``s`` is
+    ``wide_begin[s]`` plus ``wide_step[o]`` for each ``o`` of the slot with code above ``wide_step_code[o]``.
     """
 
     start: Ints
     slot_feature: Ints
-    map_start: Ints
-    maps: npt.NDArray[Any]
     table_start: Ints
     tables: npt.NDArray[Any]
+    begin: npt.NDArray[np.uint16]
+    step_start: Ints
+    step_feature: Ints
+    step_code: npt.NDArray[Any]
+    step: npt.NDArray[np.uint16]
     wide_start: Ints
     wide_feature: Ints
-    wide_map: Ints
-    wide_bits: npt.NDArray[np.uint8]
     wide_share: Floats
     wide_value: Floats
+    wide_begin: npt.NDArray[np.int8]
+    wide_step_start: Ints
+    wide_step_code: npt.NDArray[Any]
+    wide_step: npt.NDArray[np.int8]
 
     @property
     def table_bytes(self) -> int:
@@ -61,11 +69,6 @@ def nodes_and_weights(n_features: int) -> tuple[Floats, Floats]:
     return (nodes + 1) / 2, weights / 2
 
 
-def all_bits(n_features: int) -> npt.NDArray[np.bool_]:
-    """Return every pattern of bits, shape (2 ** n_features, n_features); the first feature counts 1."""
-    return (np.arange(1 << n_features)[:, None] >> np.arange(n_features) & 1).astype(bool)
-
-
 def path_dependent(leaves: list[Leaf]) -> list[Floats]:
     """Return each leaf's contributions by pattern, shape (features, 2 ** features).
 
@@ -73,21 +76,24 @@ def path_dependent(leaves: list[Leaf]) -> list[Floats]:
     """
     k = len(leaves[0].features)
     nodes, weights = nodes_and_weights(k)
-    bits = all_bits(k)
-    step = max(1, BATCH_VALUES // (bits.size * len(nodes)))
+    step = max(1, BATCH_VALUES // (len(nodes) << k))
     done: list[Floats] = []
     for begin in range(0, len(leaves), step):
         batch = leaves[begin : begin + step]
-        share = np.array([leaf.shares for leaf in batch])
-        value = np.array([leaf.value for leaf in batch])
-        # Factor of feature i at node q: z + t (o - z), for o = 0 and 1.
-        off = share[:, :, None] * (1 - nodes)
-        on = off + nodes
-        factor = np.where(bits[None, :, :, None], on[:, None], off[:, None])
-        rest = weights * factor.prod(axis=2)
-        mean = np.einsum("lpq,lpkq->lkp", rest, 1 / factor)
-        away = np.where(bits.T[None], 1 - share[:, :, None], -share[:, :, None])
-        done += list(value[:, None, None] * away * mean)
+        n, q = len(batch), len(nodes)
+        share = np.array([leaf.shares for leaf in batch])[:, :, None]
+        # What feature i multiplies by at a node where its bit is 0 or 1: z + t (o - z).
+        factor = np.stack([share * (1 - nodes), share * (1 - nodes) + nodes], axis=-1)
+        product = weights * np.array([leaf.value for leaf in batch])[:, None]
+        product = product[:, :, None]
+        for i in range(k):
+            product = (factor[:, i, :, :, None] * product[:, :, None]).reshape(n, q, -1)
+        own = np.stack([-share, 1 - share], axis=-1) / factor
+        out = np.empty((n, k, 1 << k))
+        for j in range(k):
+            sides = product.reshape(n, q, 1 << (k - 1 - j), 2, 1 << j)
+            out[:, j] = (sides * own[:, j, :, None, :, None]).sum(axis=1).reshape(n, -1)
+        done += list(out)
     return done
 
 
@@ -109,26 +115,32 @@ def build_plan(
     """
     by_leaf = _patterns_of([leaf for group in groups for leaf in group.leaves], patterns)
     values = np.array([group.cells * len(group.classes) for group in groups], dtype=np.int64)
-    small = not len(values) or values.max() <= np.iinfo(np.uint16).max
+    code_type = np.uint8 if max(n_bins, default=0) <= MAX_UINT8_BINS else np.uint16
     table_start = _offsets(values)
     tables = np.empty(int(table_start[-1]), dtype=dtype)
-    maps: list[npt.NDArray[Any]] = []
-    for group, begin, size in zip(groups, table_start.tolist(), values.tolist(), strict=False):
-        tables[begin : begin + size] = _group_table(group, by_leaf).reshape(-1)
-        maps += _group_maps(group, n_bins, np.uint16 if small else np.uint32)
+    begins: list[int] = []
+    steps: list[Steps] = []
+    for group, low, size in zip(groups, table_start.tolist(), values.tolist(), strict=False):
+        tables[low : low + size] = _group_table(group, by_leaf).reshape(-1)
+        begin, step = _group_steps(group, n_bins)
+        begins.append(begin)
+        steps.append(step)
     return Plan(
-        _offsets(np.array([len(group.classes) for group in groups], dtype=np.int64)),
+        _offsets([len(group.classes) for group in groups]),
         np.array([feature for group in groups for feature in group.classes], dtype=np.int64),
-        _offsets(np.array([len(part) for part in maps], dtype=np.int64))[:-1],
-        np.concatenate([*maps, np.zeros(0, np.uint16)]),
         table_start[:-1],
         tables,
-        **_wide_arrays(wide, n_bins),
+        np.array(begins, dtype=np.int64).astype(np.uint16),
+        _offsets([len(step) for step in steps]),
+        np.array([feature for step in steps for feature, _, _ in step], dtype=np.int64),
+        np.array([code for step in steps for _, code, _ in step], dtype=code_type),
+        np.array([size for step in steps for _, _, size in step], dtype=np.int64).astype(np.uint16),
+        **_wide_arrays(wide, n_bins, code_type),
     )
 
 
-def _offsets(sizes: Ints) -> Ints:
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+def _offsets(sizes: Ints | list[int]) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))]).astype(np.int64)
 
 
 def _patterns_of(leaves: list[Leaf], patterns: Patterns) -> dict[int, Floats]:
@@ -161,17 +173,26 @@ def _group_table(group: Group, by_leaf: dict[int, Floats]) -> Floats:
     return np.ascontiguousarray(table.T)
 
 
-def _group_maps(group: Group, n_bins: list[int], dtype: npt.DTypeLike) -> list[npt.NDArray[Any]]:
-    """Return for each feature what a bin adds to the place; the last feature's classes are neighbours."""
+def _group_steps(group: Group, n_bins: list[int]) -> tuple[int, Steps]:
+    """Return the place of code 0 of all features, and where it changes; the last feature counts least."""
     stride = group.cells * len(group.classes)
-    maps = []
+    begin, steps = 0, []
     for feature, classes in group.classes.items():
         stride //= len(classes)
-        part = np.zeros(n_bins[feature], dtype=dtype)
+        part = np.zeros(n_bins[feature], dtype=np.int64)
         for place, bins in enumerate(classes):
             part[bins_of(bins, n_bins[feature])] = place * stride
-        maps.append(part)
-    return maps
+        own, changes = _steps(part)
+        begin += own
+        steps += [(feature, code, size) for code, size in changes]
+    return begin, steps
+
+
+def _steps(part: Ints) -> tuple[int, list[tuple[int, int]]]:
+    """Return the first value and the changes after a code."""
+    change = np.diff(part)
+    at = np.flatnonzero(change)
+    return int(part[0]), list(zip(at.tolist(), change[at].tolist(), strict=True))
 
 
 def bins_of(mask: int, n_bins: int) -> npt.NDArray[np.bool_]:
@@ -180,18 +201,19 @@ def bins_of(mask: int, n_bins: int) -> npt.NDArray[np.bool_]:
     return np.unpackbits(raw, bitorder="little")[:n_bins].astype(bool)
 
 
-def _wide_arrays(wide: list[Leaf], n_bins: list[int]) -> dict[str, Any]:
-    features = [feature for leaf in wide for feature in leaf.features]
-    bits = [
-        bins_of(mask, n_bins[feature]).astype(np.uint8)
+def _wide_arrays(wide: list[Leaf], n_bins: list[int], code_type: type[np.integer[Any]]) -> dict[str, Any]:
+    steps = [
+        _steps(bins_of(mask, n_bins[feature]).astype(np.int64))
         for leaf in wide
         for feature, mask in zip(leaf.features, leaf.masks, strict=True)
     ]
     return {
-        "wide_start": _offsets(np.array([len(leaf.features) for leaf in wide], dtype=np.int64)),
-        "wide_feature": np.array(features, dtype=np.int64),
-        "wide_map": _offsets(np.array([len(part) for part in bits], dtype=np.int64))[:-1],
-        "wide_bits": np.concatenate([*bits, np.zeros(0, np.uint8)]),
+        "wide_start": _offsets([len(leaf.features) for leaf in wide]),
+        "wide_feature": np.array([feature for leaf in wide for feature in leaf.features], dtype=np.int64),
         "wide_share": np.array([share for leaf in wide for share in leaf.shares], dtype=np.float64),
         "wide_value": np.array([leaf.value for leaf in wide], dtype=np.float64),
+        "wide_begin": np.array([first for first, _ in steps], dtype=np.int8),
+        "wide_step_start": _offsets([len(changes) for _, changes in steps]),
+        "wide_step_code": np.array([code for _, changes in steps for code, _ in changes], dtype=code_type),
+        "wide_step": np.array([size for _, changes in steps for _, size in changes], dtype=np.int8),
     }
