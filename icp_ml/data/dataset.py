@@ -19,6 +19,7 @@ from icp_ml.data.labels import Ledger, snapshot_labels
 from icp_ml.data.lookup import positions, root_of
 from icp_ml.data.schema import TARGETS, Schema
 from icp_ml.data.tables import Tables
+from icp_ml.data.twins import join_twins
 from icp_ml.data.windows import DateLike, snapshot_days, to_day, window_end
 from icp_ml.errors import ConfigError, NotEnoughDataError
 
@@ -42,7 +43,8 @@ class Dataset:
     schema
         What the feature columns are.
     groups
-        What must never be on both sides of a split: the account, or its parent where given.
+        What must never be on both sides of a split: the account, or its parent where given; records that
+        agree in every field share a group (:mod:`icp_ml.data.twins`).
     horizon_months
         Length of the outcome window; None where rows came labelled.
     facts
@@ -139,6 +141,8 @@ class Dataset:
         dropped = {reason: n for reason, n in self.facts.get("dropped", {}).items() if n}
         if dropped:
             lines.append("  rows left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items()))
+        if twins := self.facts.get("twins", 0):
+            lines.append(f"  entered twice: {twins} accounts agree with another one in every field")
         if self.facts.get("observed_until"):
             how = self.facts.get("observed_until_how", "given")
             lines.append(f"  observed until {self.facts['observed_until']} ({how})")
@@ -218,13 +222,15 @@ class Dataset:
             },
             post_sale=tuple(post_sale),
         )
+        accounts = parts.features["account_id"].to_numpy(dtype=object)
+        groups, twins = join_twins(parts.features, parts.schema, accounts)
         return cls(
             features=parts.features,
             labels=parts.labels[list(LABEL_COLUMNS)],
             schema=parts.schema,
-            groups=parts.features["account_id"].to_numpy(dtype=object),
+            groups=groups,
             horizon_months=horizon_months,
-            facts=parts.facts,
+            facts={**parts.facts, "twins": twins},
         )
 
 
@@ -324,6 +330,7 @@ def build_dataset(
     _check_variety(labels, facts)
     roots = root_of(tables.accounts, reader.accounts)
     groups = roots[positions(features["account_id"], reader.accounts)]
+    groups, facts["twins"] = join_twins(features, schema, groups)
     return Dataset(features, labels, schema, groups, horizon_months, facts)
 
 
