@@ -13,8 +13,9 @@ import numba
 import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
-TILE = 1024
+TILE = 2048
 WIDE_TILE = 256
+SMALLEST = 5e-324
 
 
 def _compiled(function: F) -> F:
@@ -253,36 +254,53 @@ def total(phi: Any, base: float, raw: Any) -> None:
 
 
 @_compiled
-def largest(phi: Any, features: Any, order: Any, sign: float, columns: Any, values: Any) -> None:
-    """Write the columns with the largest contributions of one sign, largest first.
+def _insert(v: float, column: int, columns: Any, values: Any, sign: float) -> float:
+    """Put a contribution in its place in one row's list; return what the next must reach, times ``sign``."""
+    last = len(columns) - 1
+    place = last
+    if sign * values[last] == v and columns[last] >= 0 and column > columns[last]:
+        return v
+    while place > 0:
+        before = sign * values[place - 1]
+        if before > v or (before == v and columns[place - 1] < column):
+            break
+        values[place], columns[place] = values[place - 1], columns[place - 1]
+        place -= 1
+    values[place], columns[place] = sign * v, column
+    return float(max(sign * values[last], SMALLEST))
+
+
+@_compiled
+def largest(
+    phi: Any,
+    features: Any,
+    order: Any,
+    positive: Any,
+    positive_values: Any,
+    negative: Any,
+    negative_values: Any,
+) -> None:
+    """Write the columns with the largest contributions of each sign, furthest from 0 first.
 
     Where a row has fewer, -1 and 0 stand. ``order`` is in which order to look at the features: the sooner the
-    large ones, the faster.
-    ``columns`` and ``values`` have shape (rows, k). Of equal contributions the earlier column comes first.
+    large ones, the faster. Lists have shape (rows, k). Of equal contributions the earlier column comes first.
     """
+    positive[:], negative[:] = -1, -1
+    positive_values[:], negative_values[:] = 0.0, 0.0
+    _largest_of_sign(phi, features, order, 1.0, positive, positive_values)
+    _largest_of_sign(phi, features, order, -1.0, negative, negative_values)
+
+
+@_compiled
+def _largest_of_sign(phi: Any, features: Any, order: Any, sign: float, columns: Any, values: Any) -> None:
     n = phi.shape[1]
-    k = columns.shape[1]
-    columns[:] = -1
-    values[:] = 0.0
-    bar = np.zeros(64)
+    bar = np.empty(64)
     for low in range(0, n, 64):
         size = min(low + 64, n) - low
-        bar[:] = 0.0
+        bar[:] = SMALLEST
         for i in order:
-            row = phi[i, low:]
+            row, column = phi[i, low:], features[i]
             for r in range(size):
                 v = sign * row[r]
-                if v >= bar[r] and v > 0.0:
-                    best, own = columns[low + r], values[low + r]
-                    j = k - 1
-                    if v == bar[r] and features[i] > best[j]:
-                        continue
-                    while j > 0 and (
-                        sign * own[j - 1] < v or (sign * own[j - 1] == v and best[j - 1] > features[i])
-                    ):
-                        own[j] = own[j - 1]
-                        best[j] = best[j - 1]
-                        j -= 1
-                    own[j] = row[r]
-                    best[j] = features[i]
-                    bar[r] = sign * own[k - 1]
+                if v >= bar[r]:
+                    bar[r] = _insert(v, column, columns[low + r], values[low + r], sign)

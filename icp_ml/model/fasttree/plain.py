@@ -48,18 +48,37 @@ def accumulate(
     phi: Floats,
 ) -> None:
     """Add the contributions of all groups, shape (features, rows)."""
+    if not len(start) - 1:
+        return
     wide = codes.astype(np.intp)
-    n_codes = int(wide.max(initial=0)) + 1
-    place = np.empty(codes.shape[1], dtype=np.intp)
+    adds, feature_of, row_start = _place_tables(
+        step_start, step_feature, step_code, step, int(wide.max()) + 1
+    )
     for g, (first, end) in enumerate(zip(start[:-1].tolist(), start[1:].tolist(), strict=True)):
-        own = slice(int(step_start[g]), int(step_start[g + 1]))
-        place[:] = begin[g]
-        for feature in np.unique(step_feature[own]).tolist():
-            mine = np.flatnonzero(step_feature[own] == feature) + own.start
-            place += _unrolled(step_code[mine], step[mine], n_codes).take(wide[feature])
-        place &= 0xFFFF
+        small = np.full(codes.shape[1], begin[g], dtype=np.uint16)
+        for row in range(row_start[g], row_start[g + 1]):
+            small += adds[row].take(wide[feature_of[row]])
+        place = small.astype(np.intp)
         for s in range(first, end):
             phi[slot_feature[s]] += tables[table_start[g] + s - first :].take(place)
+
+
+def _place_tables(
+    step_start: Ints,
+    step_feature: Ints,
+    step_code: npt.NDArray[Any],
+    step: npt.NDArray[np.uint16],
+    n_codes: int,
+) -> tuple[npt.NDArray[np.uint16], list[int], list[int]]:
+    """Return per group and feature what each code adds to the place; the features; the rows of each group."""
+    n_groups = len(step_start) - 1
+    owner = np.repeat(np.arange(n_groups), np.diff(step_start))
+    new = np.ones(len(owner), dtype=bool)
+    new[1:] = (np.diff(owner) != 0) | (np.diff(step_feature) != 0)
+    adds = np.zeros((int(new.sum()), n_codes + 1), dtype=np.uint16)
+    adds[np.cumsum(new) - 1, np.minimum(step_code.astype(np.intp) + 1, n_codes)] = step
+    rows = np.concatenate([[0], np.cumsum(np.bincount(owner[new], minlength=n_groups))])
+    return np.cumsum(adds, axis=1, dtype=np.uint16), step_feature[new].tolist(), rows.tolist()
 
 
 def accumulate_wide(
@@ -116,22 +135,28 @@ def total(phi: Floats, base: float, raw: Floats) -> None:
 
 
 def largest(
-    phi: Floats, features: Ints, order: Ints, sign: float, columns: npt.NDArray[np.int32], values: Floats
+    phi: Floats,
+    features: Ints,
+    order: Ints,
+    positive: npt.NDArray[np.int32],
+    positive_values: Floats,
+    negative: npt.NDArray[np.int32],
+    negative_values: Floats,
 ) -> None:
-    """Write the columns with the largest contributions of one sign, largest first.
+    """Write the columns with the largest contributions of each sign, furthest from 0 first.
 
-    Where a row has fewer, -1 and 0 stand. ``order`` is in which order to look at the features: the sooner the
-    large ones, the faster.
-    ``columns`` and ``values`` have shape (rows, k). Of equal contributions the earlier column comes first.
+    Where a row has fewer, -1 and 0 stand. ``order`` isn't used here. Lists have shape (rows, k). Of equal
+    contributions the earlier column comes first.
     """
-    columns[:] = -1
-    values[:] = 0.0
-    left = np.where(sign * phi > 0, sign * phi, 0.0)
-    rows = np.arange(phi.shape[1])
-    for j in range(min(columns.shape[1], len(phi))):
-        best = left.argmax(axis=0)
-        found = left[best, rows]
-        some = found > 0
-        columns[some, j] = features[best[some]]
-        values[some, j] = sign * found[some]
-        left[best, rows] = 0.0
+    for sign, columns, values in ((1.0, positive, positive_values), (-1.0, negative, negative_values)):
+        columns[:] = -1
+        values[:] = 0.0
+        left = np.where(sign * phi > 0, sign * phi, 0.0)
+        rows = np.arange(phi.shape[1])
+        for j in range(min(columns.shape[1], len(phi))):
+            best = left.argmax(axis=0)
+            found = left[best, rows]
+            some = found > 0
+            columns[some, j] = features[best[some]]
+            values[some, j] = sign * found[some]
+            left[best, rows] = 0.0

@@ -139,6 +139,11 @@ class FastTreeContributions:
         return self._forest.feature_names
 
     @property
+    def table_bytes(self) -> int:
+        """Memory of the tables."""
+        return self._compiled.plan.table_bytes
+
+    @property
     def expected_value(self) -> float:
         """Mean raw score over the training rows: the last column of the contributions."""
         return self._compiled.base
@@ -185,10 +190,13 @@ class FastTreeContributions:
             part = slice(low, high)
             self._engine.total(phi, base, found.raw[part])
             self._engine.largest(
-                phi, features, self._order, 1.0, found.positive[part], found.positive_values[part]
-            )
-            self._engine.largest(
-                phi, features, self._order, -1.0, found.negative[part], found.negative_values[part]
+                phi,
+                features,
+                self._order,
+                found.positive[part],
+                found.positive_values[part],
+                found.negative[part],
+                found.negative_values[part],
             )
 
         self._each_block(rows, self._look_up, work)
