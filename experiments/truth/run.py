@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from worlds import CELLS, Cell, judge
+from worlds import CELLS, FIRST_JUDGING_SEED, Cell, judge
 
 from icp_ml.simulation import VERSION
 from icp_ml.statistics import wilson
@@ -110,9 +110,9 @@ def main() -> None:
     if args.smoke:
         cells = [cell for cell in cells if cell.n <= 500]
     tasks = [
-        (cell, seed)
+        (cell, FIRST_JUDGING_SEED + number)
         for cell in cells
-        for seed in range(2 if args.smoke else max(2, round(args.share * cell.seeds)))
+        for number in range(2 if args.smoke else max(2, round(args.share * cell.seeds)))
     ]
     rows: dict[str, list[dict[str, Any]]] = {cell.name: [] for cell in cells}
     start, done = time.perf_counter(), 0

@@ -15,7 +15,7 @@ from icp_ml.insight.candidates import Design, build_design
 from icp_ml.insight.evidence import CrossFit, Outcome, build_outcome, crossfit
 from icp_ml.insight.lifts import Counts, Lifts, Memberships, count, held_out_memberships, lifts
 from icp_ml.insight.predicates import Predicate
-from icp_ml.statistics import benjamini_hochberg, selective_q
+from icp_ml.statistics import benjamini_hochberg, holm, selective_q
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -31,6 +31,7 @@ SPENT = 0.85
 #: Accounts above which folds needn't be repeated; accounts times permutations that are affordable.
 MANY_ACCOUNTS = 5000
 WORK = 40_000_000
+REPEATS = 4
 GOOD = {"retained": 1, "expanded": 1, "churned_first_year": -1}
 
 
@@ -129,7 +130,7 @@ def search_target(
     seed: int,
     n_permutations: int = 6000,
     n_folds: int = 5,
-    n_repeats: int = 4,
+    n_repeats: int = REPEATS,
 ) -> Searched:
     """Search and test all candidates of a dataset for one target.
 
@@ -143,7 +144,8 @@ def search_target(
         Seeds folds and permutations.
     n_permutations, n_folds, n_repeats
         As in :func:`icp_ml.insight.evidence.crossfit`. Above 5,000 accounts one repeat is
-        enough; above 6,600 permutations are cut, to 2,000 at the least, which bounds time and memory.
+        enough; above 6,600 permutations are cut, to 2,000 at the least, which bounds time and memory;
+        neither is done when more than four repeats are asked for.
     """
     rows, y = dataset.target(target)
     account = np.unique(dataset.groups[rows].astype(str), return_inverse=True)[1].astype(np.int64)
@@ -155,14 +157,18 @@ def search_target(
         design,
         outcome,
         n_folds=n_folds,
-        n_repeats=n_repeats if outcome.n_accounts <= MANY_ACCOUNTS else 1,
-        n_permutations=min(n_permutations, max(2000, WORK // outcome.n_accounts)) if enough else 0,
+        n_repeats=n_repeats if outcome.n_accounts <= MANY_ACCOUNTS or n_repeats > REPEATS else 1,
+        n_permutations=_affordable(n_permutations, outcome.n_accounts, n_repeats) if enough else 0,
         seed=seed,
         good=GOOD[target],
     )
     counts = count(design, outcome)
     weights = prior_weights(design, counts)
     return Searched(target, rows.astype(np.int64), design, outcome, counts, fit, weights, enough)
+
+
+def _affordable(n_permutations: int, n_accounts: int, n_repeats: int) -> int:
+    return n_permutations if n_repeats > REPEATS else min(n_permutations, max(2000, WORK // n_accounts))
 
 
 def joint_q(searched: Sequence[Searched], q: float) -> list[Array]:
@@ -175,6 +181,13 @@ def joint_q(searched: Sequence[Searched], q: float) -> list[Array]:
         for s in searched
     ]
     return [np.minimum(found / SPENT, 1.0) for found in selective_q(families, q)]
+
+
+def certified_q(searched: Sequence[Searched]) -> list[Array]:
+    """Return family-wise adjusted p-values over all targets together; NaN where events were too few."""
+    p = [s.fit.p_values if s.enough else np.full(len(s.weights), np.nan) for s in searched]
+    adjusted = holm(np.concatenate(p), weights=np.concatenate([s.weights for s in searched]))
+    return np.split(adjusted, np.cumsum([len(values) for values in p])[:-1])
 
 
 def measure(searched: Searched, q_values: Array, *, seed: int, q: float = 0.10) -> Evidence:

@@ -29,7 +29,7 @@ Bools = npt.NDArray[np.bool_]
 LEAST_EVENTS = 60
 #: Chance of a pair where there is none, over both sides of one target.
 ALPHA = 0.085
-MOST_PERMUTATIONS = 400
+MOST_PERMUTATIONS = 200
 #: Fewest accounts in a pair, and in each half outside of it.
 LEAST_ACCOUNTS = 30
 LEAST_OUTSIDE = 20
@@ -149,7 +149,7 @@ def search_pair(evidence: Evidence, *, n_folds: int = 5, alpha: float = ALPHA, s
 
 def _luck(evidence: Evidence, atoms: _Atoms, seen: float, alpha: float, rng: np.random.Generator) -> float:
     """Permutation p-value of the best pair; stops as soon as it can't be small any more."""
-    count = MOST_PERMUTATIONS if evidence.outcome.n_accounts <= 3000 else MOST_PERMUTATIONS // 2
+    count = MOST_PERMUTATIONS
     scale = _scale(atoms, evidence.outcome.residual, np.ones(len(atoms.held), dtype=np.bool_))
     hits, runs = 0, 0
     while runs < count and hits <= alpha * count:

@@ -66,7 +66,8 @@ def role_of(
     -----
     Must-have: the whole interval above the materiality, and accounts that have the other traits but lack this
     one fall below the base rate. Hard no: the whole interval below minus the materiality, also at equal
-    everything else, with an exact lower bound of the bad share above twice its base. Anything weaker is
+    everything else, with an exact lower bound of the bad share above twice its base (where that is beyond
+    reach: of the good share below half its base). Anything weaker is
     nice-to-have or caution.
     """
     if standing.sign > 0:
@@ -81,7 +82,8 @@ def role_of(
     if holders.sum() < LEAST_ACCOUNTS or bad < LEAST_EVENTS:
         return "caution"
     lower = float(clopper_pearson(bad, float(holders.sum()))[0])
-    return "hard_no" if lower > 2 * (1.0 - base_rate) else "caution"
+    usual = 1.0 - base_rate
+    return "hard_no" if lower > min(2.0 * usual, 0.5 + 0.5 * usual) else "caution"
 
 
 def _lacking_fails(held: Array, good: Array, others: list[Array], base_rate: float) -> bool:

@@ -66,25 +66,27 @@ def settle(evidence: Evidence, q: float) -> tuple[Evidence, Stand]:
     Hochberg (1995) with discoveries that aren't claimed left out of the count. The margin that ``SPENT``
     keeps for the case that nothing is there isn't asked for a second time.
     """
-    stand = _stand(evidence)
+    stand = stands(evidence)
     confirmed = evidence.confirmed
     order = confirmed[np.argsort(evidence.q_values[confirmed], kind="stable")]
-    stands = stand.explained_by[order] < 0
-    ranks, standing = np.arange(1, len(order) + 1), np.maximum(stands.cumsum(), 1)
+    own = stand.explained_by[order] < 0
+    ranks, standing = np.arange(1, len(order) + 1), np.maximum(own.cumsum(), 1)
     raised = evidence.q_values[order] * SPENT * ranks / standing
-    holding = np.flatnonzero(stands & (raised <= q))
+    holding = np.flatnonzero(own & (raised <= q))
     last = int(holding[-1]) if len(holding) else -1
-    fallen = set(order[last + 1 :][stands[last + 1 :]].tolist())
+    fallen = set(order[last + 1 :][own[last + 1 :]].tolist())
     if not fallen:
         return evidence, stand
     q_values = evidence.q_values.copy()
-    q_values[order] = np.where(stands, np.minimum(np.maximum(raised, q_values[order]), 1.0), q_values[order])
+    q_values[order] = np.where(own, np.minimum(np.maximum(raised, q_values[order]), 1.0), q_values[order])
     kept = np.array([j for j in confirmed.tolist() if j not in fallen], dtype=np.int64)
     settled = replace(evidence, confirmed=kept, q_values=q_values)
-    return settled, _stand(settled)
+    return settled, stands(settled)
 
 
-def _stand(e: Evidence) -> Stand:
+def stands(evidence: Evidence) -> Stand:
+    """Find which confirmed traits vanish at equal everything else, and what explains them."""
+    e = evidence
     m = len(e.design.candidates)
     vanishes = np.zeros(m, dtype=np.bool_)
     explained = np.full(m, -1, dtype=np.int64)

@@ -10,6 +10,7 @@ from icp_ml.statistics.multiplicity import (
     benjamini_hochberg,
     benjamini_yekutieli,
     fisher_exact,
+    holm,
     permutation_p,
     selective_q,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "detectable_difference",
     "effective_sample_size",
     "fisher_exact",
+    "holm",
     "jaccard",
     "newcombe",
     "nogueira_stability",

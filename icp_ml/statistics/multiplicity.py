@@ -53,6 +53,43 @@ def benjamini_hochberg(p_values: npt.ArrayLike, *, weights: npt.ArrayLike | None
     return q
 
 
+def holm(p_values: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> Array:
+    """Adjust p-values so that the chance of even one false report is controlled, under any dependence.
+
+    Parameters
+    ----------
+    p_values
+        One per hypothesis; NaN (not testable) stays NaN and isn't counted.
+    weights
+        Prior weights fixed before the data were seen; None weighs all alike.
+
+    Returns
+    -------
+    numpy.ndarray
+        Adjusted p-values in the order given; reporting every value up to 0.10 errs in at most 10 % of uses.
+
+    Notes
+    -----
+    Holm, S. (1979), *Scandinavian Journal of Statistics* 6, 65-70, with its section 4 for the weights.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03, 0.005]).round(3).tolist()
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    out = np.full(p.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    if not len(known):
+        return out
+    w = np.ones(len(known)) if weights is None else np.asarray(weights, dtype=np.float64)[known]
+    order = np.argsort(p[known] / w, kind="stable")
+    left = w[order][::-1].cumsum()[::-1]
+    stepped = np.maximum.accumulate(p[known][order] / w[order] * left)
+    out[known[order]] = np.minimum(stepped, 1.0)
+    return out
+
+
 def benjamini_yekutieli(p_values: npt.ArrayLike) -> Array:
     """Adjust p-values so that the false discovery rate is controlled under any dependence.
 

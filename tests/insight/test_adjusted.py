@@ -63,6 +63,9 @@ def test_a_hard_no_needs_much_more_than_a_caution() -> None:
     base = float(awful.mean())
     assert role_of(standing(-1, -0.7, -0.4), held, awful, [], base, 0.05) == "hard_no"
     assert role_of(standing(-1, -0.7, -0.4, proxy=True), held, awful, [], base, 0.05) == "caution"
+    # where every second account leaves, nothing leaves twice as often: half as many that stay is enough
+    even = np.where(held > 0, (np.arange(600) % 20 < 1).astype(float), (np.arange(600) % 2).astype(float))
+    assert role_of(standing(-1, -0.7, -0.4), held, even, [], float(even.mean()), 0.05) == "hard_no"
     assert role_of(standing(-1, -0.7, -0.01), held, awful, [], base, 0.05) == "caution"
     few = (np.arange(600) < 20).astype(float)
     assert role_of(standing(-1, -0.7, -0.4), few, awful, [], base, 0.05) == "caution"

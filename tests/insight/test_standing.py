@@ -10,7 +10,7 @@ import pytest
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.insight.examine import Evidence, examine
-from icp_ml.insight.profile import build_profile
+from icp_ml.insight.profile import Profile, build_profile
 from icp_ml.insight.standing import settle
 from icp_ml.insight.wording import sentence
 
@@ -93,3 +93,22 @@ def test_the_words_say_stand_in_even_where_the_joint_comparison_is_blurred() -> 
     assert "stand-in" in sentence(row)
     assert "size" in sentence(row)
     assert "stand-in" not in sentence({**row, "proxy_of": ""})
+
+
+def test_certified_profiles_say_less_and_pay_for_all_targets_together() -> None:
+    usual = build_profile(world(700), {}, n_permutations=600)
+    certified = build_profile(world(700), {}, mode="certified")
+
+    def said(profile: Profile) -> set[str]:
+        rows = profile.traits
+        return set(rows.loc[rows["kind"].isin(["icp", "anti_icp"]), "feature"])
+
+    assert certified.facts["mode"] == "certified"
+    assert {"size"} <= said(certified) <= said(usual)
+    rows = certified.traits
+    held = rows["kind"].isin(["icp", "anti_icp"])
+    assert (rows.loc[held, "q_value"] <= 0.1).all()
+    least = rows["p_value"].min()
+    # Holm asks at least the number of hypotheses times the smallest p-value of the strongest one
+    assert rows["q_value"].min() >= least * 0.99
+    assert (rows["q_value"] >= rows["p_value"] - 1e-12).all()
