@@ -291,6 +291,9 @@ class FastTreeContributions:
         """Call ``work`` with the contributions (features used, rows) of each block of rows."""
         binner = self._compiled.binner
         size = min(max(BLOCK_VALUES // max(1, len(binner.features)), MIN_BLOCK), MAX_BLOCK, max(rows.n, 1))
+        rounds = -(-rows.n // (size * self.n_jobs))
+        # Blocks of equal size, as many for each thread.
+        size = min(size, max(-(-rows.n // max(1, rounds * self.n_jobs)), MIN_BLOCK))
         starts = range(0, rows.n, size)
 
         def share(first: int) -> None:
