@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib.util
 import re
 from pathlib import Path
 
@@ -40,3 +41,15 @@ def test_other_python_compiles_and_uses_public_names_only(page):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_readme_prints_what_was_measured():
+    spec = importlib.util.spec_from_file_location("table", ROOT / "experiments" / "truth" / "table.py")
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    printed = readme.split(table.BEGIN)[1].split(table.END)[0].strip()
+    assert printed == table.text()
+    assert "| top 10 by mean abs. SHAP, default LightGBM | 1.000" in printed
+    assert "any trait, null, n 300" in printed

@@ -1,7 +1,7 @@
 """The cells of the truth suite, and how one profile is scored against what was planted.
 
-Seeds from 5,000 to 9,999 judge and were never looked at while the engine was built; it was tuned on seeds from
-10,000 on, and seeds from 0 judged earlier versions. The simulator's version is in result.json.
+Seeds from 5,000 to 9,999 judge and were never looked at while the engine was built; it was tuned on seeds
+from 10,000 on, and seeds from 0 judged earlier versions. The simulator's version is in result.json.
 """
 
 from __future__ import annotations

@@ -1,0 +1,142 @@
+"""Print the README's tables from the results that lie here; --write puts them into the README.
+
+python experiments/truth/table.py [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parents[1] / "README.md"
+BEGIN, END = "<!-- truth: written by experiments/truth/table.py -->", "<!-- end of truth -->"
+
+NULL_CELLS = (
+    "null, n 300",
+    "null, n 1,000",
+    "null, n 3,000",
+    "null, missing not at random",
+    "null, 4 snapshots an account",
+)
+#: Line of the table, cell, figure, and the least or most it should be.
+LINES = (
+    ("planted traits found, n = 400", "signal, n 400", "recall", "≥ .36"),
+    ("planted traits found, n = 1,000", "signal, n 1,000", "recall", "≥ .80"),
+    ("planted traits found, n = 3,000", "signal, n 3,000", "recall", "≥ .95"),
+    (
+        "claims that are planted traits (proxies count as wrong)",
+        "signal, n 1,000",
+        "strict_precision",
+        "≥ .80",
+    ),
+    ("sign right", "signal, n 1,000", "sign", "≥ .99"),
+    ("overlap with the planted members (Jaccard, mean)", "signal, n 1,000", "jaccard_mean", "≥ .85"),
+    ("lift: bias in points", "signal, n 1,000", "lift_bias_points", "≤ 1"),
+    ("lift: 90 % interval holds the truth", "signal, n 1,000", "lift_coverage", ".85-.95"),
+    ("the same for the top trait", "signal, n 1,000", "top_lift_coverage", ".85-.95"),
+    ("segments: overlap with the planted members", "signal, n 1,000", "segment_own_jaccard_mean", "≥ .70"),
+    ("segments: bias of the lift in points", "signal, n 1,000", "segment_lift_bias_points", "≤ 1"),
+    ("proxies labelled", "signal, n 1,000", "proxies_labelled", "≥ .70"),
+    ("planted traits not taken for proxies", "signal, n 1,000", "planted_kept", "≥ .80"),
+    ("confounded column labelled", "signal, n 1,000", "confounded_labelled", "≥ .90"),
+    ("lift only inside one conjunction: found", "interaction only", "segment_found", "≥ .60"),
+)
+#: Rivals' columns: title, cell, figure.
+RIVAL_COLUMNS = (
+    ("any trait on noise", "null", "any_reported"),
+    ("planted found", "signal", "recall"),
+    ("claims right", "signal", "strict_precision"),
+    ("proxies labelled", "signal", "proxies_labelled"),
+)
+RIVALS = {
+    "shap": "top 10 by mean abs. SHAP, default LightGBM",
+    "thresholds": "best threshold per column + BH, same data",
+    "univariate": "univariate tests + BH",
+    "stability": "stability selection, L1",
+    "ipss": "IPSS, boosting, FDR .10",
+    "ipss_l1": "IPSS, L1, FDR .10",
+    "ebm": "EBM, top 10 terms",
+    "pysubgroup": "pysubgroup, best 5",
+}
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return a result that lies beside this file; empty when it doesn't."""
+    file = HERE / name
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def short(value: Any) -> str:
+    """Write ``0.812 [0.776, 0.844] n=360`` without leading zeros, numbers plainly."""
+    return re.sub(r"(?<![\d.])0\.(?=\d)", ".", str(value)) if value is not None else "-"
+
+
+def ours(cells: dict[str, Any]) -> list[str]:
+    lines = ["| measure | figure [90 % interval] | bar |", "|---|---|---|"]
+    for name in NULL_CELLS:
+        if name in cells:
+            lines.append(f"| any trait, {name} | {short(cells[name]['any_reported'])} | ≤ .12 |")
+    for title, cell, figure, bar in LINES:
+        if cell in cells:
+            lines.append(f"| {title} | {short(cells[cell].get(figure))} | {bar} |")
+    return lines
+
+
+def rivals(found: dict[str, Any], cells: dict[str, Any]) -> list[str]:
+    lines = ["| | " + " | ".join(title for title, _, _ in RIVAL_COLUMNS) + " |", "|---|---|---|---|---|"]
+    mine = {"null": cells.get("null, n 1,000", {}), "signal": cells.get("signal, n 1,000", {})}
+    for title, figures in [("**icp_ml**", mine)] + [
+        (RIVALS[name], found[name]) for name in RIVALS if name in found
+    ]:
+        row = [short(figures.get(cell, {}).get(key)) for _, cell, key in RIVAL_COLUMNS]
+        lines.append(f"| {title} | " + " | ".join(row) + " |")
+    return lines
+
+
+def real(found: dict[str, Any]) -> list[str]:
+    names = {"telco": "Telco 2018", "saas": "SaaS simulation", "bank": "bank marketing without call duration"}
+    lines = [
+        "| | accounts a half | confirmed on the other half | any trait, labels shuffled |",
+        "|---|---|---|---|",
+    ]
+    for key, title in names.items():
+        if key in found:
+            row = found[key]
+            lines.append(
+                f"| {title} | {row['accounts_a_half']:,} | {short(row['confirmed'])} | "
+                f"{short(row['permuted_any_trait'])} |"
+            )
+    return lines
+
+
+def text() -> str:
+    """Return everything between the markers."""
+    cells = read("result.json").get("cells", {})
+    parts = [
+        "n = 1,000 accounts, 15 % churn, q = .10, unless said; `make truth` prints these figures.",
+        "\n".join(ours(cells)),
+        "The same worlds, n = 1,000, judged the same way (`experiments/truth/rivals.py`):",
+        "\n".join(rivals(read("rivals.json"), cells)),
+        "Real data, random halves (`experiments/truth/real.py`):",
+        "\n".join(real(read("real.json"))),
+    ]
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the tables into the README")
+    args = parser.parse_args()
+    print(text())
+    if args.write:
+        before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+        after = rest.split(END)[1]
+        README.write_text(f"{before}{BEGIN}\n{text()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
