@@ -63,3 +63,20 @@ def test_the_speed_suite_prints_every_part_beside_its_bar() -> None:
     said = run_smoke("speed")
     for part in ("build_dataset", "train_with_profile", "features_at_scale", "command_line_help"):
         assert part in said
+
+
+@needs_data
+def test_the_benchmark_fits_all_on_the_same_rows_and_ranks_them() -> None:
+    said = run_smoke("benchmarks")
+    assert "telco 2018 300" in said
+    assert '"log_loss": {' in said
+    assert "logistic" in said
+
+
+def test_the_stability_of_the_reported_set_is_measured() -> None:
+    command = [sys.executable, str(ROOT / "experiments" / "truth" / "stability.py"), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["resamples"] == 2
+    assert len(found["bootstrap"]["nogueira"]) == 1
