@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from icp_ml.model.propensity import PropensityClassifier
     from icp_ml.serve.applicability import applicability
     from icp_ml.serve.bundle import save
+    from icp_ml.serve.monitor import Monitoring, monitor
     from icp_ml.serve.record import RunRecord, run_record
     from icp_ml.serve.retrain import Outcome, retrain
     from icp_ml.serve.score import score_frame
@@ -87,6 +88,7 @@ _HOME = {
     "model.propensity": ("PropensityClassifier",),
     "serve.applicability": ("applicability",),
     "serve.bundle": ("save",),
+    "serve.monitor": ("Monitoring", "monitor"),
     "serve.record": ("RunRecord", "run_record"),
     "serve.retrain": ("Outcome", "retrain"),
     "serve.score": ("score_frame",),
@@ -114,6 +116,7 @@ __all__ = [
     "LeakageError",
     "MissingDependencyError",
     "MlflowTracker",
+    "Monitoring",
     "NotEnoughDataError",
     "Outcome",
     "Profile",
@@ -136,6 +139,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_config",
+    "monitor",
     "negative_controls",
     "quarter_ends",
     "read_tables",
