@@ -24,7 +24,7 @@ from icp_ml.cli.using import tiers_text, write_scores
 from icp_ml.config import load_config
 from icp_ml.errors import ConfigError, DataWarning, InputMismatchError
 
-VERBS = ("demo", "retrain", "train", "evaluate", "profile", "score", "report")
+VERBS = ("demo", "retrain", "train", "evaluate", "profile", "score", "report", "monitor")
 
 
 def run(*arguments: str):

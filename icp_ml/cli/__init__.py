@@ -8,6 +8,7 @@ from icp_ml import __version__
 from icp_ml.cli.demo import demo
 from icp_ml.cli.group import Commands
 from icp_ml.cli.learning import evaluate, retrain, train
+from icp_ml.cli.monitoring import monitor
 from icp_ml.cli.using import profile, report, score
 
 HELP = """Learn an ideal customer profile from what happened after the sale.
@@ -19,7 +20,8 @@ Begin with:
   icp-ml score --config icp.toml          score the base with the champion
 
 \b
-Exit codes: 0 done, 1 a fault, 2 bad input, 3 trained but not promoted (retrain).
+Exit codes: 0 done, 1 a fault, 2 bad input, 3 trained but not promoted (retrain)
+or an alarm (monitor).
 """
 
 
@@ -29,5 +31,5 @@ def main() -> None:
     """Hold the commands."""
 
 
-for _command in (demo, retrain, train, evaluate, profile, score, report):
+for _command in (demo, retrain, train, evaluate, profile, score, report, monitor):
     main.add_command(_command)

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import expit
 
 from icp_ml.data.conform import account_ids, conform
-from icp_ml.data.values import clean_ids, ids_preview
+from icp_ml.data.values import ids_preview
 from icp_ml.errors import ConfigError, InputMismatchError, NotEnoughDataError
 from icp_ml.insight.wording import target_noun
 from icp_ml.model.columns import read_columns
@@ -221,7 +221,7 @@ def _outcomes(model: IcpModel, ids: pd.Series[Any], labels: pd.DataFrame) -> dic
         )
     theirs = account_ids(labels, model.schema)
     _refuse_twice(theirs, "the labels", "give the outcomes of one quarter")
-    place = pd.Index(clean_ids(theirs)).get_indexer(pd.Index(ids))
+    place = pd.Index(theirs).get_indexer(pd.Index(ids))
     found = {name: np.where(place >= 0, _read_outcome(labels[name])[place], np.nan) for name in targets}
     if not any(np.isfinite(y).any() for y in found.values()):
         raise NotEnoughDataError(

@@ -283,9 +283,9 @@ def share_floor(share: float, n: float, m: float, chance: float, *, rise: bool) 
     Examples
     --------
     >>> round(share_floor(0.0, 1000, 1000, 1e-4, rise=True), 3)
-    0.014
+    0.015
     >>> round(share_floor(0.3, 1000, 1000, 0.05, rise=True), 3)
-    0.041
+    0.042
     """
     if n <= 0 or m <= 0:
         return 1.0
