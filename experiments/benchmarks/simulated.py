@@ -2,8 +2,8 @@
 
 python experiments/benchmarks/simulated.py [--smoke] [--python PATH]
 
-Skill is (base - model) / (base - oracle): log losses expected under the true chance of 4,000 fresh accounts of
-the same world, with the same missing values as in training. The oracle knows the complete accounts. Judging seeds
+Skill is (base - model) / (base - oracle): log losses expected under the true chance of 4,000 fresh accounts
+of the same world, with missing values as in training. The oracle knows the complete accounts. Judging seeds
 from 5,000 on; tools are yes/no columns for every model, ours included.
 """
 
