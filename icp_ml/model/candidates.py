@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,11 +17,12 @@ from icp_ml.model.estimator import (
     dump_trees,
     expected_value,
     fit_booster,
-    predict_contributions,
     predict_path,
-    predict_raw,
 )
 from icp_ml.model.linear import PENALTIES, LinearModel, fit_linear_path
+
+if TYPE_CHECKING:
+    from icp_ml.model.fasttree.public import FastTreeContributions
 
 SCORED_ROLES = frozenset({"value", "count", "rare"})
 
@@ -79,37 +81,56 @@ class AdditiveMember:
         return {"kind": "additive", "n_columns": self.tables.n_columns}, list(self.texts)
 
 
-@dataclass(frozen=True)
 class TreeMember:
-    """Boosters with deeper trees; contributions come from LightGBM itself."""
+    """Boosters with deeper trees, looked up in tables that are made at the first use and never stored.
 
-    texts: tuple[str, ...]
-    boosters: tuple[Any, ...]
+    Log-odds come from the tables too, whatever the number of rows: LightGBM's own would differ in the last
+    bits, and an account has one score.
 
-    @classmethod
-    def from_texts(cls, texts: tuple[str, ...]) -> TreeMember:
-        """Read the boosters."""
-        return cls(texts, tuple(booster_from_text(text) for text in texts))
+    Parameters
+    ----------
+    texts
+        LightGBM texts, one per booster.
+    """
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self.texts = texts
+        self._base = float(np.mean([expected_value(booster_from_text(text)) for text in texts]))
+        self._tables: tuple[FastTreeContributions, ...] | None = None
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[TreeMember], tuple[tuple[str, ...]]]:
+        return TreeMember, (self.texts,)
 
     @property
     def base(self) -> float:
         """Expected log-odds, averaged over the bag."""
-        return float(np.mean([expected_value(booster) for booster in self.boosters]))
+        return self._base
 
     def raw(self, X: Floats) -> Floats:
         """Return log-odds averaged over the bag."""
-        return np.asarray(self.raw_bags(X).sum(axis=0) / len(self.boosters))
+        return _mean(self.raw_bags(X))
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each booster, shape (bags, rows)."""
-        return np.array([predict_raw(booster, X) for booster in self.boosters])
+        return np.array([tables.predict_raw(X) for tables in self._compiled()])
 
     def contributions(self, X: Floats) -> Floats:
         """Return contributions per encoded column."""
         total = np.zeros(X.shape)
-        for booster in self.boosters:
-            total += predict_contributions(booster, X)
-        return total / len(self.boosters)
+        for tables in self._compiled():
+            total += tables.contributions(X)[:, :-1]
+        return total / len(self.texts)
+
+    def _compiled(self) -> tuple[FastTreeContributions, ...]:
+        if self._tables is None:
+            from icp_ml.model.fasttree.public import FastTreeContributions
+
+            with self._lock:
+                if self._tables is None:
+                    boosters = [booster_from_text(text) for text in self.texts]
+                    self._tables = tuple(FastTreeContributions(booster) for booster in boosters)
+        return self._tables
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
@@ -129,7 +150,7 @@ class LinearMember:
 
     def raw(self, X: Floats) -> Floats:
         """Return log-odds averaged over the bag."""
-        return np.asarray(self.raw_bags(X).sum(axis=0) / len(self.models))
+        return _mean(self.raw_bags(X))
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each model, shape (bags, rows)."""
@@ -199,7 +220,7 @@ class Candidate:
             return LinearMember(tuple(models))
         if self.params["num_leaves"] == 2:
             return AdditiveMember.from_texts(tuple(models), n_columns)
-        return TreeMember.from_texts(tuple(models))
+        return TreeMember(tuple(models))
 
 
 def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
@@ -208,7 +229,7 @@ def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
         return LinearMember(tuple(LinearModel.from_state(model) for model in state["models"]))
     if state["kind"] == "additive":
         return AdditiveMember.from_texts(tuple(texts), state["n_columns"])
-    return TreeMember.from_texts(tuple(texts))
+    return TreeMember(tuple(texts))
 
 
 _SHARED = {
@@ -235,6 +256,14 @@ CANDIDATES: dict[str, Candidate] = {
     ),
     "logistic": Candidate("logistic", PENALTIES, None),
 }
+
+
+def _mean(bags: Floats) -> Floats:
+    """Average over bags one by one: numpy adds up a single row in another order than many."""
+    total = np.zeros(bags.shape[1])
+    for bag in bags:
+        total += bag
+    return total / len(bags)
 
 
 def _scored(parts: tuple[Part, ...]) -> Any:

@@ -1,0 +1,98 @@
+"""Deeper trees as members of a model: looked up in tables, one path whatever the number of rows."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import lightgbm
+import numpy as np
+import pytest
+
+from icp_ml.errors import BundleError
+from icp_ml.model.candidates import CANDIDATES, TreeMember, member_from_state
+from icp_ml.model.estimator import booster_from_text, booster_to_text, fit_booster
+from icp_ml.model.fasttree import public
+
+BAGS = 3
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    X = np.random.default_rng(0).normal(size=(700, 6))
+    X[::7, 1] = np.nan
+    X[:, 2] = np.round(X[:, 2])
+    return X
+
+
+@pytest.fixture(scope="module")
+def texts(rows: np.ndarray) -> tuple[str, ...]:
+    y = (np.nan_to_num(rows[:, 0] * rows[:, 1]) + rows[:, 2] > 0).astype(float)
+    params = CANDIDATES["shallow"].params
+    assert params is not None
+    return tuple(booster_to_text(fit_booster(rows, y, params, seed, 40)) for seed in range(BAGS))
+
+
+def test_contributions_are_those_of_lightgbm(rows, texts):
+    member = TreeMember(texts)
+    boosters = [booster_from_text(text) for text in texts]
+    wanted = np.mean([booster.predict(rows, pred_contrib=True, num_threads=1) for booster in boosters], 0)
+    raw = np.array([booster.predict(rows, raw_score=True, num_threads=1) for booster in boosters])
+    np.testing.assert_allclose(member.contributions(rows), wanted[:, :-1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(member.base, wanted[0, -1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(member.raw_bags(rows), raw, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        member.base + member.contributions(rows).sum(axis=1), member.raw(rows), rtol=0, atol=1e-12
+    )
+
+
+def test_lightgbm_predicts_nothing_once_the_tables_are_there(rows, texts, monkeypatch):
+    member = TreeMember(texts)
+    before = member.raw(rows[:1]), member.contributions(rows[:1])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("LightGBM was asked")
+
+    monkeypatch.setattr(lightgbm.Booster, "predict", refuse)
+    for n in (1, 30, len(rows)):
+        assert member.raw(rows[:n])[0] == before[0][0]
+        np.testing.assert_array_equal(member.contributions(rows[:n])[0], before[1][0])
+
+
+def test_a_row_alone_gives_the_bits_it_gives_in_the_crowd(rows, texts):
+    member = TreeMember(texts)
+    raw, bags, parts = member.raw(rows), member.raw_bags(rows), member.contributions(rows)
+    for i in range(0, len(rows), 29):
+        np.testing.assert_array_equal(member.raw(rows[[i]]), raw[[i]])
+        np.testing.assert_array_equal(member.raw_bags(rows[[i]]), bags[:, [i]])
+        np.testing.assert_array_equal(member.contributions(rows[[i]]), parts[[i]])
+
+
+def test_tables_are_made_once_by_many_threads_and_stored_nowhere(rows, texts, monkeypatch):
+    made = []
+
+    class Counted(public.FastTreeContributions):
+        def __init__(self, booster: object) -> None:
+            made.append(booster)
+            super().__init__(booster)
+
+    monkeypatch.setattr(public, "FastTreeContributions", Counted)
+    member = TreeMember(texts)
+    assert not made
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(member.raw, [rows] * 8))
+    assert len(made) == BAGS
+    assert all((one == found[0]).all() for one in found)
+    state, own = member.to_state()
+    assert json.loads(json.dumps(state)) == {"kind": "trees"}
+    assert tuple(own) == texts
+    np.testing.assert_array_equal(member_from_state(state, own).raw(rows), found[0])
+    copied = pickle.loads(pickle.dumps(member))
+    assert len(pickle.dumps(member)) < 1.1 * sum(map(len, texts))
+    np.testing.assert_array_equal(copied.raw(rows), found[0])
+
+
+def test_a_text_that_is_no_model_is_refused_when_it_is_read():
+    with pytest.raises(BundleError):
+        TreeMember(("no trees",))
