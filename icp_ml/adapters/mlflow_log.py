@@ -112,6 +112,7 @@ def log_files(mlflow: ModuleType, record: RunRecord) -> None:
         (folder / "facts.json").write_text(
             json.dumps(record.facts, indent=1, sort_keys=True), encoding="utf-8"
         )
+        (folder / "plan.json").write_text(json.dumps(record.plan, indent=1, sort_keys=True), encoding="utf-8")
         (folder / "model_card.md").write_text(record.card, encoding="utf-8")
         for file, content in record.files.items():
             target = folder / file

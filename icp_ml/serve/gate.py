@@ -56,9 +56,9 @@ class Rules:
     part_accounts: int = 30
     slope: tuple[float, float] = (0.8, 1.25)
     intercept: float = 0.2
-    alpha: float = 0.05
+    alpha: float = 0.025
     calibration_alpha: float = 0.01
-    resamples: int = 1000
+    resamples: int = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +188,7 @@ def decide(
 
     Notes
     -----
-    Non-inferiority by the upper end of a one-sided interval: Piaggio et al. (2012), *JAMA* 308(24). Paired
+    Non-inferiority by the upper end of a one-sided 97.5 % interval: Piaggio et al. (2012), *JAMA* 308. Paired
     differences resampled by account: Davison and Hinkley (1997), 3.8. Tiers and segments share ``alpha``
     (Bonferroni) and fail only if proven worse *and* by more than ``part_margin``: with ten of them, luck
     would else refuse most good challengers.

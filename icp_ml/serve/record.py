@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from icp_ml.data.schema import Schema
     from icp_ml.model.evaluation import Evaluation
     from icp_ml.serve.training import IcpModel
 
@@ -38,9 +39,11 @@ class RunRecord:
     tags
         Short labels of the version, as text.
     example
-        A few rows of features, as a scorer would send them.
-    example_features
-        Kind of each feature column of ``example``.
+        Rows in the form a scorer would send, with made-up values: a model's files hold no customer's row.
+    plan
+        The settings of the whole analysis.
+    identity
+        Hash of data and plan: the same for the same work; empty when nobody asked.
     """
 
     params: Mapping[str, str]
@@ -52,15 +55,18 @@ class RunRecord:
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     example: pd.DataFrame = field(default_factory=pd.DataFrame)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = ""
 
 
 def run_record(
     model: IcpModel,
     evaluation: Evaluation,
     *,
-    example: pd.DataFrame,
     params: Mapping[str, object] | None = None,
     files: Mapping[str, str | bytes] | None = None,
+    plan: Mapping[str, Any] | None = None,
+    identity: str = "",
 ) -> RunRecord:
     """Describe a trained and evaluated model.
 
@@ -70,12 +76,14 @@ def run_record(
         The model.
     evaluation
         Its evaluation on accounts it never saw.
-    example
-        Rows of features, of which the first five become the input example.
     params
         Further settings to note.
     files
         File name → text or bytes to keep beside the model, such as ``report.html``.
+    plan
+        The settings of the whole analysis.
+    identity
+        Hash of data and plan.
     """
     facts = model.facts
     packages = facts["packages"]
@@ -107,8 +115,37 @@ def run_record(
             "icp_ml_version": str(packages.get("icp-ml", "")),
         },
         files=dict(files or {}),
-        example=example.head(5).reset_index(drop=True),
+        example=placeholder_rows(model.schema),
+        plan=dict(plan or {}),
+        identity=identity,
     )
+
+
+def placeholder_rows(schema: Schema, rows: int = 2) -> pd.DataFrame:
+    """Return rows in the form of a model's input that say nothing of any customer.
+
+    Medians and frequent levels are customers' values too, so every number is 0 and every text made up.
+
+    Examples
+    --------
+    >>> from icp_ml.data.schema import Feature, Schema
+    >>> placeholder_rows(Schema((Feature("seats", "numeric"), Feature("region", "category"))), rows=1).values
+    array([['example-1', 0.0, 'example']], dtype=object)
+    """
+    values: dict[str, object] = {
+        "numeric": 0.0,
+        "boolean": 0.0,
+        "category": "example",
+        "technologies": ["example"],
+    }
+    columns: dict[str, list[object]] = {
+        schema.account_id: [f"example-{number}" for number in range(1, rows + 1)]
+    }
+    if schema.snapshot_date is not None:
+        columns[schema.snapshot_date] = ["2000-01-01"] * rows
+    for feature in schema.features:
+        columns[feature.name] = [values[feature.kind]] * rows
+    return pd.DataFrame(columns)
 
 
 def flat_metrics(metrics: pd.DataFrame) -> dict[str, float]:

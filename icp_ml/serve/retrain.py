@@ -2,49 +2,71 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.censoring import last_day
-from icp_ml.data.conform import conform
 from icp_ml.data.dataset import Dataset, build_dataset
 from icp_ml.data.splits import split_out_of_time
 from icp_ml.data.windows import quarter_ends
 from icp_ml.errors import NotEnoughDataError, TrackingError
 from icp_ml.model.evaluation import Evaluation, evaluate
 from icp_ml.serve.bundle import save
+from icp_ml.serve.gate import Decision, Rules
+from icp_ml.serve.judging import judge
 from icp_ml.serve.record import RunRecord, run_record
 from icp_ml.serve.score import score_rows
-from icp_ml.serve.training import IcpModel, train
-from icp_ml.statistics import bootstrap_weights
+from icp_ml.serve.training import IcpModel, plain, train
 
 if TYPE_CHECKING:
     from icp_ml.config import Config
     from icp_ml.data.tables import Tables
 
-Floats = npt.NDArray[np.float64]
 Draw = Callable[[IcpModel, Evaluation], Mapping[str, str | bytes]]
+Probe = Callable[[IcpModel], None]
 
-MARGIN = 0.005
-"""Log loss by which a challenger may be worse than the champion and still count as not worse."""
 _PROBE_ROWS = 50
-_RESAMPLES = 1000
-_UPPER = 0.95
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier retraining on the same data came to.
+
+    Parameters
+    ----------
+    version
+        Its version.
+    promoted
+        Whether it was promoted and not rolled back since.
+    reason
+        Why, as noted then.
+    """
+
+    version: str
+    promoted: bool
+    reason: str
 
 
 class Tracker(Protocol):
     """Where versions live. :class:`icp_ml.MlflowTracker` is one; a test may keep them in memory."""
 
-    def log(self, record: RunRecord, bundle: Path) -> str:
-        """Keep a run and its bundle, register it as the challenger, and return the version's name."""
+    def tidy(self) -> None:
+        """Finish or mark what killed jobs left behind."""
+
+    def earlier(self, identity: str) -> Earlier | None:
+        """Return what came of the same data and plan, or None."""
+
+    def log(self, record: RunRecord, bundle: Path, *, probe: Probe | None = None) -> str:
+        """Keep a run and its bundle, show the reloaded model to ``probe``, register it as the challenger."""
 
     def load(self, version: str) -> IcpModel:
         """Return the model of a version, with ``version`` set."""
@@ -52,10 +74,12 @@ class Tracker(Protocol):
     def champion(self) -> str | None:
         """Return the champion's version, or None when there is none yet."""
 
-    def promote(self, version: str, reason: str, *, replaces: str | None) -> None:
-        """Make a version the champion, unless the champion is no longer ``replaces``."""
+    def promote(
+        self, version: str, reason: str, *, replaces: str | None, evidence: Mapping[str, Any] | None = None
+    ) -> None:
+        """Make a version the champion, or raise TrackingError if the champion is no longer ``replaces``."""
 
-    def reject(self, version: str, reason: str) -> None:
+    def reject(self, version: str, reason: str, *, evidence: Mapping[str, Any] | None = None) -> None:
         """Mark a version as rejected; the champion stays."""
 
 
@@ -75,6 +99,10 @@ class Outcome:
         The new model, carrying its version.
     evaluation
         Its evaluation on the newest snapshots, which it never saw.
+    decision
+        Everything the gate asked; None for a repeat.
+    repeated
+        The same data were trained on before with the same settings: this is what came of it then.
     """
 
     promoted: bool
@@ -82,33 +110,24 @@ class Outcome:
     version: str
     model: IcpModel
     evaluation: Evaluation
+    decision: Decision | None = None
+    repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Challenger against champion on the same rows.
+def retrain(
+    tables: Tables,
+    config: Config,
+    tracker: Tracker,
+    *,
+    draw: Draw | None = None,
+    rules: Rules | None = None,
+    force: bool = False,
+) -> Outcome:
+    """Train on what is known now, register the model, and promote it unless it may be worse.
 
-    Parameters
-    ----------
-    difference
-        Mean log loss of the challenger less the champion's; negative is better.
-    low, high
-        90 % interval from resampling accounts.
-    accounts
-        Accounts compared.
-    targets
-        Targets both models know.
-    """
-
-    difference: float
-    low: float
-    high: float
-    accounts: int
-    targets: tuple[str, ...]
-
-
-def retrain(tables: Tables, config: Config, tracker: Tracker, *, draw: Draw | None = None) -> Outcome:
-    """Train on what is known now, register the model, and promote it unless the champion is better.
+    A model is registered only after it was read back and scored as trained. Then champion and challenger are
+    judged on the newest accounts that neither saw, see :func:`icp_ml.serve.gate.decide`. Killed at any
+    moment, it leaves the champion in place, and a repeat completes.
 
     Parameters
     ----------
@@ -121,6 +140,10 @@ def retrain(tables: Tables, config: Config, tracker: Tracker, *, draw: Draw | No
     draw
         Called with the model and its evaluation; returns files to keep beside it (name → text or bytes),
         such as figures and a report.
+    rules
+        Margins and levels of the gate.
+    force
+        Train also when the same data with the same settings were trained on before.
 
     Returns
     -------
@@ -133,27 +156,94 @@ def retrain(tables: Tables, config: Config, tracker: Tracker, *, draw: Draw | No
     LeakageError
         A feature knows the outcome.
     TrackingError
-        The registry refused, the stored model scores differently, or the champion changed meanwhile.
+        The registry refused, or the stored model scores differently.
     """
+    rules = rules or Rules()
+    tracker.tidy()
     dataset = dataset_of(tables, config)
-    known, newest = split_out_of_time(dataset, test_from=_test_from(dataset, config))
+    test_from = _test_from(dataset, config)
+    known, newest = split_out_of_time(dataset, test_from=test_from)
+    plan = plan_of(config, rules)
+    identity = identity_of(dataset, plan)
+    earlier = None if force else tracker.earlier(identity)
+    if earlier is not None:
+        return _repeat(earlier, tracker, newest, config)
     model = train(known, seed=config.seed)
     evaluation = evaluate(model, newest, seed=config.seed)
     record = run_record(
         model,
         evaluation,
-        example=known.features,
-        params={"test_from": _test_from(dataset, config), "test_rows": len(newest)},
+        params={"test_from": test_from, "test_rows": len(newest)},
         files=draw(model, evaluation) if draw is not None else {},
+        plan=plan,
+        identity=identity,
     )
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         save(model, bundle)
-        version = tracker.log(record, bundle)
+        version = tracker.log(record, bundle, probe=lambda stored: _probe(model, stored, newest))
     stored = tracker.load(version)
-    _probe(model, stored, newest, version, tracker)
-    promoted, reason = judge(stored, newest, version, tracker, seed=config.seed)
-    return Outcome(promoted, reason, version, stored, evaluation)
+    decision = settle(stored, newest, version, tracker, rules=rules, seed=config.seed)
+    return Outcome(decision.promoted, decision.reason, version, stored, evaluation, decision)
+
+
+def settle(
+    challenger: IcpModel, dataset: Dataset, version: str, tracker: Tracker, *, rules: Rules, seed: int
+) -> Decision:
+    """Judge a registered model against the champion and tell the tracker; again if the champion changed.
+
+    Parameters
+    ----------
+    challenger
+        The model of ``version``.
+    dataset
+        Labelled accounts; those that either model saw are left out.
+    version
+        The challenger's version in the tracker.
+    tracker
+        Where versions live.
+    rules
+        Margins and levels of the gate.
+    seed
+        Seed of the resampling of accounts.
+
+    Raises
+    ------
+    TrackingError
+        The registry refused, or the champion kept changing.
+    """
+    for attempt in range(_ATTEMPTS):
+        current = tracker.champion()
+        champion = None if current is None else tracker.load(current)
+        decision = judge(challenger, champion, dataset, rules=rules, seed=seed)
+        if not decision.promoted:
+            tracker.reject(version, decision.reason, evidence=decision.to_state())
+            return decision
+        try:
+            tracker.promote(version, decision.reason, replaces=current, evidence=decision.to_state())
+        except TrackingError:
+            if attempt == _ATTEMPTS - 1 or tracker.champion() == current:
+                raise
+            continue
+        return decision
+    raise AssertionError
+
+
+def plan_of(config: Config, rules: Rules) -> dict[str, Any]:
+    """Return the settings that decide what comes of given data, as plain data."""
+    from icp_ml import __version__
+
+    data = {name: value for name, value in asdict(config.data).items() if name != "source"}
+    plan: dict[str, Any] = plain(
+        {"data": data, "seed": config.seed, "gate": asdict(rules), "icp_ml": __version__}
+    )
+    return plan
+
+
+def identity_of(dataset: Dataset, plan: Mapping[str, Any]) -> str:
+    """Return a SHA-256 of the whole dataset and the plan: the same for the same work."""
+    text = json.dumps({"data": dataset.fingerprint(), "plan": plan}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def dataset_of(tables: Tables, config: Config) -> Dataset:
@@ -167,48 +257,6 @@ def dataset_of(tables: Tables, config: Config) -> Dataset:
         observed_until=config.observed_until,
         technology_grace_days=config.technology_grace_days,
     )
-
-
-def compare(champion: IcpModel, challenger: IcpModel, dataset: Dataset, *, seed: int) -> Comparison:
-    """Compare two models' log loss on the same accounts.
-
-    Parameters
-    ----------
-    champion, challenger
-        The models; they may have different columns.
-    dataset
-        Labelled accounts that the challenger never saw.
-    seed
-        Seed of the resampling of accounts.
-
-    Returns
-    -------
-    The mean difference over the targets both know, with its 90 % interval.
-
-    Raises
-    ------
-    NotEnoughDataError
-        The models share no target with a known outcome.
-    """
-    shared = tuple(t for t in challenger.propensities if t in champion.propensities and t in dataset.targets)
-    if not shared:
-        raise NotEnoughDataError(
-            "expected a target that champion, challenger and the newest snapshots share, found none: "
-            "retrain with the champion's targets",
-            champion=list(champion.propensities),
-            challenger=list(challenger.propensities),
-        )
-    weights = bootstrap_weights(dataset.groups, _RESAMPLES, seed=seed)
-    means, resampled = [], []
-    for target in shared:
-        rows, y = dataset.target(target)
-        gap = _log_loss(challenger, dataset, target, rows, y) - _log_loss(champion, dataset, target, rows, y)
-        drawn = weights[:, rows]
-        means.append(float(gap.mean()))
-        resampled.append((drawn @ gap) / np.maximum(drawn.sum(axis=1), 1.0))
-    low, high = np.quantile(np.mean(resampled, axis=0), [1.0 - _UPPER, _UPPER])
-    accounts = len(np.unique(dataset.groups))
-    return Comparison(float(np.mean(means)), float(low), float(high), accounts, shared)
 
 
 def snapshot_days(tables: Tables, config: Config) -> Sequence[date]:
@@ -241,66 +289,23 @@ def _test_from(dataset: Dataset, config: Config) -> date:
     return newest.date()
 
 
-def _probe(model: IcpModel, stored: IcpModel, dataset: Dataset, version: str, tracker: Tracker) -> None:
-    """Check that the stored version scores as the trained model does, before anybody can use it."""
+def _repeat(earlier: Earlier, tracker: Tracker, newest: Dataset, config: Config) -> Outcome:
+    """Return what came of the same data then; its model is measured again, which gives the same figures."""
+    model = tracker.load(earlier.version)
+    reason = f"nothing new: the same data and settings gave {earlier.version} before; {earlier.reason}"
+    evaluation = evaluate(model, newest, seed=config.seed)
+    return Outcome(earlier.promoted, reason, earlier.version, model, evaluation, repeated=True)
+
+
+def _probe(model: IcpModel, stored: IcpModel, dataset: Dataset) -> None:
+    """Check that the stored model scores as the trained one does, before anybody can use it."""
     rows = dataset.features.head(_PROBE_ROWS)
     expected, _ = score_rows(model, rows, reasons=1)
     found, _ = score_rows(stored, rows, reasons=1)
     columns = [name for name in expected if name != "model_version"]
     if not expected[columns].equals(found[columns]):
-        reason = f"the stored model doesn't score as the trained one on {len(rows)} accounts"
-        tracker.reject(version, reason)
         raise TrackingError(
-            f"expected version {version} to score as trained, found: {reason}", version=version
+            f"expected the stored model to score as trained on {len(rows)} accounts, found other scores: "
+            "nothing was registered; check the artifact store",
+            accounts=len(rows),
         )
-
-
-def judge(
-    challenger: IcpModel, dataset: Dataset, version: str, tracker: Tracker, *, seed: int
-) -> tuple[bool, str]:
-    """Promote a registered model unless the champion is better on the same accounts; say why.
-
-    Parameters
-    ----------
-    challenger
-        The model of ``version``.
-    dataset
-        Labelled accounts that the challenger never saw.
-    version
-        The challenger's version in the tracker.
-    tracker
-        Where versions live.
-    seed
-        Seed of the resampling of accounts.
-
-    Returns
-    -------
-    Whether it was promoted, and the reason with its figures.
-    """
-    current = tracker.champion()
-    if current is None:
-        reason = "first model: there was no champion"
-        tracker.promote(version, reason, replaces=None)
-        return True, reason
-    found = compare(tracker.load(current), challenger, dataset, seed=seed)
-    figures = (
-        f"log loss {found.difference:+.4f} against champion {current} "
-        f"(90 % interval {found.low:+.4f} to {found.high:+.4f}, {found.accounts} accounts, "
-        f"{' and '.join(found.targets)})"
-    )
-    if found.high <= MARGIN:
-        reason = f"not worse than the champion: {figures}, within the margin of {MARGIN}"
-        tracker.promote(version, reason, replaces=current)
-        return True, reason
-    reason = f"may be worse than the champion: {figures}, beyond the margin of {MARGIN}"
-    tracker.reject(version, reason)
-    return False, reason
-
-
-def _log_loss(
-    model: IcpModel, dataset: Dataset, target: str, rows: npt.NDArray[np.int64], y: Floats
-) -> Floats:
-    """Return each row's log loss."""
-    table = conform(dataset.features.iloc[rows], model.schema)[model.schema.names]
-    chance = np.clip(model.propensities[target].predict_proba(table)[:, 1], 1e-12, 1.0 - 1e-12)
-    return np.asarray(-(y * np.log(chance) + (1.0 - y) * np.log(1.0 - chance)), dtype=np.float64)

@@ -76,7 +76,6 @@ def record(model: IcpModel, evaluation: Evaluation, dataset: Dataset) -> RunReco
     return run_record(
         model,
         evaluation,
-        example=dataset.features,
         files={"report.html": "<html></html>", "figures/lift.png": b"png"},
     )
 

@@ -10,11 +10,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 from icp_ml.adapters.mlflow import MlflowTracker, ScoringModel, load
+from icp_ml.adapters.mlflow_model import refuse_unknown_params
 from icp_ml.errors import BundleError, InputMismatchError, InputWarning, TrackingError
 from icp_ml.serve.record import RunRecord
-from icp_ml.serve.retrain import judge
 from icp_ml.serve.training import IcpModel
 
 pytestmark = [
@@ -160,18 +161,22 @@ def test_unknown_parameters_raise(bundle: Path, model: IcpModel, fresh: pd.DataF
     assert "reason_1" not in scorer.predict(fresh, params={"reasons": 0})
 
 
-def test_first_version_is_promoted_then_an_equal_one(
-    tracker: MlflowTracker, version: str, model: IcpModel, record: RunRecord, bundle: Path, dataset, client
+def test_champion_and_previous_champion_follow_and_say_why(
+    tracker: MlflowTracker, version: str, record: RunRecord, bundle: Path, client: mlflow.MlflowClient
 ) -> None:
     assert tracker.champion() is None
-    assert judge(model, dataset, version, tracker, seed=0)[0]
+    tracker.promote(version, "first", replaces=None, evidence={"promoted": True})
     assert tracker.champion() == "icp/1"
     second = tracker.log(record, bundle)
-    promoted, reason = judge(tracker.load(second), dataset, second, tracker, seed=0)
-    assert (promoted, second, tracker.champion()) == (True, "icp/2", "icp/2")
+    tracker.promote(second, "not worse", replaces="icp/1")
+    assert (second, tracker.champion()) == ("icp/2", "icp/2")
     assert int(client.get_model_version_by_alias("icp", "previous_champion").version) == 1
     tags = client.get_model_version("icp", "2").tags
-    assert (tags["validation_status"], tags["validation_reason"]) == ("approved", reason)
+    assert (tags["validation_status"], tags["validation_reason"]) == ("approved", "not worse")
+    run = client.get_run(client.get_model_version("icp", "1").run_id)
+    assert run.data.tags["icp.outcome"] == "promoted: first"
+    names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"gate.json", "history", "plan.json"} <= names
 
 
 def test_a_champion_that_changed_meanwhile_is_not_replaced(
@@ -186,6 +191,23 @@ def test_a_champion_that_changed_meanwhile_is_not_replaced(
     tracker.reject(two, "too late")
     client = mlflow.MlflowClient(tracking_uri=store)
     assert client.get_model_version("race", "2").tags["validation_status"] == "rejected"
+
+
+def test_nothing_is_registered_when_the_probe_objects(store: str, record: RunRecord, bundle: Path) -> None:
+    tracker = MlflowTracker(experiment="tests", model_name="probed", tracking_uri=store)
+    seen = []
+
+    def object_to(model: IcpModel) -> None:
+        seen.append(model)
+        raise TrackingError("other scores")
+
+    with pytest.raises(TrackingError, match="other scores"):
+        tracker.log(record, bundle, probe=object_to)
+    assert isinstance(seen[0], IcpModel)
+    client = mlflow.MlflowClient(tracking_uri=store)
+    assert not client.search_registered_models("name = 'probed'")
+    experiment = client.get_experiment_by_name("tests").experiment_id
+    assert client.search_runs([experiment], max_results=1)[0].info.status == "FAILED"
 
 
 def test_unknown_addresses_and_foreign_models_are_named(
@@ -266,6 +288,27 @@ def test_signature_and_example_are_logged(version: str, in_store: object, record
     assert not info.signature.inputs.required_input_names()
     assert [param.name for param in info.signature.params] == ["reasons"]
     pyfunc = mlflow.pyfunc.load_model("models:/icp/1")
-    scores = pyfunc.predict(pyfunc.input_example)
-    assert scores["account_id"].tolist() == record.example["account_id"].tolist()
+    with pytest.warns(InputWarning, match="never seen"):
+        scores = pyfunc.predict(pyfunc.input_example)
+    assert scores["account_id"].tolist() == ["example-1", "example-2"]
     assert np.isfinite(scores["p_retained"]).all()
+
+
+def test_mlflow_does_not_drop_unknown_parameters_of_our_models(
+    version: str, fresh: pd.DataFrame, in_store: object
+) -> None:
+    pyfunc = mlflow.pyfunc.load_model("models:/icp/1")
+    with pytest.raises(InputMismatchError, match="topk"):
+        pyfunc.predict(fresh, params={"topk": 2})
+    with pytest.raises(MlflowException, match="reasons"):
+        pyfunc.predict(fresh, params={"reasons": 2.5})
+
+
+def test_parameters_of_other_models_are_not_ours_to_judge() -> None:
+    def record(text: str) -> logging.LogRecord:
+        return logging.LogRecord("mlflow.models.utils", logging.WARNING, "", 0, text, None, None)
+
+    assert refuse_unknown_params(
+        record("Unrecognized params ['k'] are ignored for inference. Supported params are: {'n'}. To")
+    )
+    assert refuse_unknown_params(record("Found extra inputs in the model input"))

@@ -40,8 +40,11 @@ def test_retrain_twice_then_score_with_the_champion(tables: Tables, store: str, 
     config = Config(data=DataConfig(snapshot_dates=days))
     tracker = MlflowTracker(experiment="line", model_name="line", tracking_uri=store)
     first = retrain(tables, config, tracker, draw=lambda model, evaluation: {"report.html": "<p>hello</p>"})
-    second = retrain(tables, config, tracker)
+    again = retrain(tables, config, tracker)
+    assert (again.version, again.promoted, again.repeated) == (first.version, True, True)
+    second = retrain(tables, config, tracker, force=True)
     assert (first.promoted, second.promoted) == (True, True)
+    assert tracker.history()["version"].tolist() == ["line/1", "line/2"]
     assert tracker.champion() == second.version == "line/2"
 
     model = load("models:/line@champion", tracking_uri=store)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,10 @@ from icp_ml.config import Config, DataConfig
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.tables import Tables, read_tables
 from icp_ml.data.windows import quarter_ends
+from icp_ml.errors import TrackingError
 from icp_ml.serve.bundle import load
 from icp_ml.serve.record import RunRecord
+from icp_ml.serve.retrain import Earlier, Probe
 from icp_ml.serve.training import IcpModel, train
 
 TOOLS = ("Salesforce", "HubSpot", "Segment", "Snowflake", "Jira")
@@ -91,12 +94,27 @@ class MemoryTracker:
         self.records: dict[str, RunRecord] = {}
         self.models: dict[str, IcpModel] = {}
         self.status: dict[str, tuple[str, str]] = {}
+        self.evidence: dict[str, Any] = {}
         self.current: str | None = None
+        self.tidied = 0
 
-    def log(self, record: RunRecord, bundle: Path) -> str:
+    def tidy(self) -> None:
+        self.tidied += 1
+
+    def earlier(self, identity: str) -> Earlier | None:
+        for version, record in reversed(self.records.items()):
+            status, reason = self.status[version]
+            if record.identity == identity and status != "pending":
+                return Earlier(version, status == "approved", reason)
+        return None
+
+    def log(self, record: RunRecord, bundle: Path, *, probe: Probe | None = None) -> str:
         version = f"memory/{len(self.models) + 1}"
+        model = load(bundle)
+        if probe is not None:
+            probe(model)
         self.records[version] = record
-        self.models[version] = dataclasses.replace(load(bundle), version=version)
+        self.models[version] = dataclasses.replace(model, version=version)
         self.status[version] = ("pending", "")
         return version
 
@@ -106,13 +124,16 @@ class MemoryTracker:
     def champion(self) -> str | None:
         return self.current
 
-    def promote(self, version: str, reason: str, *, replaces: str | None) -> None:
-        assert self.current == replaces
+    def promote(self, version: str, reason: str, *, replaces: str | None, evidence: Any = None) -> None:
+        if self.current != replaces:
+            raise TrackingError("expected another champion")
         self.current = version
         self.status[version] = ("approved", reason)
+        self.evidence[version] = evidence
 
-    def reject(self, version: str, reason: str) -> None:
+    def reject(self, version: str, reason: str, *, evidence: Any = None) -> None:
         self.status[version] = ("rejected", reason)
+        self.evidence[version] = evidence
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from icp_ml.data.dataset import Dataset
+from icp_ml.errors import InputWarning
 from icp_ml.model.evaluation import evaluate
-from icp_ml.serve.record import flat_metrics, run_record
+from icp_ml.serve.record import flat_metrics, placeholder_rows, run_record
 from icp_ml.serve.training import IcpModel
 
 
@@ -18,7 +20,6 @@ def test_record_holds_settings_metrics_tables_and_lineage(profiled: IcpModel, da
     record = run_record(
         profiled,
         evaluation,
-        example=dataset.features,
         params={"test_from": "2025-03-31"},
         files={"report.html": "<html>"},
     )
@@ -29,13 +30,13 @@ def test_record_holds_settings_metrics_tables_and_lineage(profiled: IcpModel, da
         record.metrics
     )
     assert set(record.tables) == {"metrics", "deciles", "traits", "segments"}
-    assert len(record.example) == 5
+    assert len(record.example) == 2
     assert record.tags["dataset_fingerprint"] == record.fingerprint
     assert record.files == {"report.html": "<html>"}
 
 
 def test_card_says_data_quality_and_limits(profiled: IcpModel, dataset: Dataset) -> None:
-    card = run_record(profiled, evaluate(profiled, dataset, n_bootstrap=20), example=dataset.features).card
+    card = run_record(profiled, evaluate(profiled, dataset, n_bootstrap=20)).card
     assert "500 accounts" in card
     assert dataset.fingerprint() in card
     assert "| retained | auc |" in card
@@ -57,6 +58,15 @@ def test_unknown_metrics_are_left_out() -> None:
 def test_a_model_without_profile_has_no_trait_tables(model: IcpModel) -> None:
     metrics = pd.DataFrame(columns=["name", "target", "estimate", "low", "high", "n"])
     evaluation = SimpleNamespace(metrics=metrics, deciles=pd.DataFrame())
-    record = run_record(model, evaluation, example=pd.DataFrame())
+    record = run_record(model, evaluation)
     assert set(record.tables) == {"metrics", "deciles"}
     assert "## Profile" not in record.card
+
+
+def test_the_example_holds_nothing_of_any_customer(profiled: IcpModel, dataset: Dataset) -> None:
+    example = placeholder_rows(profiled.schema)
+    assert list(example.columns) == [profiled.schema.account_id, *profiled.schema.names]
+    shown = {str(value) for name in example.columns for value in example[name]}
+    assert shown == {"example-1", "example-2", "0.0", "example", "['example']"}
+    with pytest.warns(InputWarning, match="never seen"):
+        assert profiled.score(example)["p_retained"].between(0, 1).all()

@@ -1,0 +1,166 @@
+"""The logged model: read back as ours, or called by MLflow as a pyfunc."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from icp_ml.adapters.mlflow_log import DEFAULT_REASONS
+from icp_ml.adapters.mlflow_store import patiently, store
+from icp_ml.errors import BundleError, InputMismatchError
+from icp_ml.serve.bundle import load as load_bundle
+from icp_ml.serve.score import score_frame
+from icp_ml.serve.training import IcpModel
+
+_SCHEMES = ("models:/", "runs:/")
+PARAMS = ("reasons",)
+
+
+def load(source: str | Path, *, tracking_uri: str | None = None) -> IcpModel:
+    """Read a model from a folder or from the registry.
+
+    Parameters
+    ----------
+    source
+        A folder that :func:`icp_ml.save` wrote, or an MLflow address such as ``models:/icp@champion``,
+        ``models:/icp/3`` or ``runs:/<run id>/model``.
+    tracking_uri
+        MLflow store for an address; None is MLflow's own choice. Not used for a folder.
+
+    Returns
+    -------
+    The model. From the registry its ``version`` is the name and number, such as ``icp/3``, also where an
+    alias was given.
+
+    Raises
+    ------
+    BundleError
+        The folder or the logged model isn't a bundle of this library.
+    TrackingError
+        MLflow knows no such address.
+    MissingDependencyError
+        An address was given and MLflow isn't installed.
+    """
+    if not str(source).startswith(_SCHEMES):
+        return load_bundle(source)
+    with store(tracking_uri) as mlflow, tempfile.TemporaryDirectory() as folder:
+        address, version = _resolve(mlflow, str(source))
+        model = read_logged(mlflow, address, Path(folder))
+    return dataclasses.replace(model, version=version) if version else model
+
+
+def read_logged(mlflow: ModuleType, address: str, folder: Path) -> IcpModel:
+    """Download a logged model and read its bundle."""
+    local = patiently(mlflow.artifacts.download_artifacts, artifact_uri=address, dst_path=str(folder))
+    return load_bundle(_bundle_inside(Path(local), address))
+
+
+def load_pyfunc(path: str) -> ScoringModel:
+    """Load the pyfunc from the folder of its bundle."""
+    logging.getLogger("mlflow.models.utils").addFilter(refuse_unknown_params)
+    model = load_bundle(path)
+    name = _registered_as(Path(path))
+    return ScoringModel(dataclasses.replace(model, version=name) if name else model)
+
+
+def refuse_unknown_params(record: logging.LogRecord) -> bool:
+    """Raise where MLflow would only warn that it drops a parameter that this model doesn't know.
+
+    MLflow drops unknown parameters before our code runs, so its warning is the one place to object. The
+    warning names the parameters that are known; only those of our own models are ours to judge.
+
+    Raises
+    ------
+    InputMismatchError
+        A parameter is unknown.
+    """
+    said = record.getMessage()
+    if said.startswith("Unrecognized params") and f"Supported params are: {set(PARAMS)}." in said:
+        unknown = said.partition("[")[2].partition("]")[0]
+        raise InputMismatchError(
+            f"expected the parameter {' or '.join(PARAMS)} only, found {unknown}: correct the name",
+            unknown=[name.strip(" '") for name in unknown.split(",")],
+        )
+    return True
+
+
+class ScoringModel:
+    """What MLflow's pyfunc calls: a frame in, a score table out.
+
+    Parameters
+    ----------
+    model
+        The loaded model.
+    """
+
+    def __init__(self, model: IcpModel) -> None:
+        self.model = model
+
+    def predict(self, data: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Score a frame.
+
+        Parameters
+        ----------
+        data
+            Account features as plain text, numbers and lists of text; columns may be absent.
+        params
+            ``reasons``: how many reasons and risks per account.
+
+        Raises
+        ------
+        InputMismatchError
+            A parameter is unknown or no whole number from 0.
+        """
+        given = dict(params or {})
+        reasons = given.pop("reasons", DEFAULT_REASONS)
+        if given:
+            raise InputMismatchError(
+                f"expected the parameter reasons only, found {sorted(given)[:5]}: correct the name",
+                unknown=sorted(given),
+            )
+        if isinstance(reasons, bool) or int(reasons) != reasons or reasons < 0:
+            raise InputMismatchError(f"expected reasons to be 0 or more, found {reasons!r}", reasons=reasons)
+        return score_frame(self.model, data, reasons=int(reasons))
+
+
+def _resolve(mlflow: ModuleType, source: str) -> tuple[str, str]:
+    """Resolve an alias once; return an address that can't move and the version's name (empty for a run)."""
+    if not source.startswith("models:/"):
+        return source, ""
+    rest = source.removeprefix("models:/")
+    client = mlflow.MlflowClient()
+    if "@" in rest:
+        name, _, alias = rest.partition("@")
+        found = patiently(client.get_model_version_by_alias, name, alias)
+        return f"models:/{name}/{found.version}", f"{name}/{found.version}"
+    return source, rest if "/" in rest else ""
+
+
+def _bundle_inside(local: Path, address: str) -> Path:
+    """Return the bundle's folder inside a downloaded model."""
+    found = sorted(path.parent for path in local.rglob("model.json"))
+    if not found:
+        raise BundleError(
+            f"expected a model of this library at {address}, found another: load it with MLflow itself",
+            address=address,
+        )
+    return found[0]
+
+
+def _registered_as(path: Path) -> str:
+    """Return the version that MLflow noted beside a model from the registry; empty without a note."""
+    note = next((p / "registered_model_meta" for p in path.parents[:3] if (p / "MLmodel").is_file()), None)
+    if note is None or not note.is_file():
+        return ""
+    entries = dict(
+        line.split(":", 1) for line in note.read_text(encoding="utf-8").splitlines() if ":" in line
+    )
+    name, number = (entries.get(key, "").strip().strip("'\"") for key in ("model_name", "model_version"))
+    return f"{name}/{number}" if name and number else ""

@@ -1,0 +1,281 @@
+"""One registered model: its champion, who may move it, and the history of every move.
+
+MLflow can't compare and swap an alias, nor move two in one step. So a move is written down first, as a tag
+with the next number; that is the moment it counts. The aliases follow, and whoever comes next finishes what
+a killed job left. Moves wait for each other behind an empty registered model named ``<model>_lock``: creating
+a name is the one thing that a registry lets only one of many do.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from icp_ml.adapters.mlflow_owner import Owner
+from icp_ml.errors import ConfigError, TrackingError
+from icp_ml.serve.history import MOVED, PROMOTED, ROLLED_BACK, Change, earlier_champion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous_champion"
+STATUS = "validation_status"
+REASON = "validation_reason"
+OWNER = "icp.owner"
+IDENTITY = "icp.identity"
+
+_HISTORY = "icp.history."
+_SETTLED = "icp.settled"
+_TAKEN = ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
+_LOCK_TIME = timedelta(minutes=10)
+_LOCK_WAIT = 180.0
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(tz=UTC)
+
+
+class Registry:
+    """One registered model, through a client that waits for a busy store.
+
+    Parameters
+    ----------
+    client
+        MLflow's client, patient.
+    name
+        The registered model.
+    clock
+        Tells the time that history notes.
+    longest
+        How long a job may take before what it left is taken as abandoned.
+    """
+
+    def __init__(self, client: Any, name: str, clock: Callable[[], datetime], longest: timedelta) -> None:
+        self.client = client
+        self.name = name
+        self.clock = clock
+        self.longest = longest
+
+    def ensure(self) -> None:
+        """Make the registered model if there's none."""
+        if self._known(self.name) is None:
+            self._create(self.name, {})
+
+    def champion(self) -> str | None:
+        """Return the champion's version, or None."""
+        model = self._known(self.name)
+        number = None if model is None else model.aliases.get(CHAMPION)
+        return None if number is None else f"{self.name}/{number}"
+
+    def history(self) -> list[Change]:
+        """Return all changes of champion, oldest first."""
+        model = self._known(self.name)
+        tags = {} if model is None else model.tags
+        states = [json.loads(value) for key, value in tags.items() if key.startswith(_HISTORY)]
+        return sorted((Change.from_state(state) for state in states), key=lambda change: change.sequence)
+
+    def promote(self, version: str, reason: str, *, replaces: str | None) -> Change:
+        """Make a version the champion unless the champion isn't ``replaces`` any more."""
+        with self._alone():
+            current = self.champion()
+            if current != replaces:
+                raise TrackingError(
+                    f"expected champion {replaces} to be still in place, found {current}: judge {version} "
+                    "against it and promote again",
+                    expected=replaces,
+                    found=current,
+                )
+            return self._move(PROMOTED, version, current, reason)
+
+    def roll_back(self, reason: str, loads: Callable[[str], object]) -> Change:
+        """Make the champion before the present one the champion again."""
+        with self._alone():
+            current, target = self.champion(), earlier_champion(self.history())
+            if current is None or target is None:
+                raise ConfigError(
+                    f"expected an earlier champion of {self.name} to go back to, found none: the champion is "
+                    f"{current}; retrain instead",
+                    champion=current,
+                )
+            loads(target)
+            return self._move(ROLLED_BACK, target, current, reason)
+
+    def reject(self, version: str, reason: str) -> None:
+        """Mark a version as rejected."""
+        self._mark(version, "rejected", reason)
+
+    def tidy(self) -> None:
+        """Finish a move that was cut short, note one made by hand, and mark versions nobody will judge."""
+        if self._known(self.name) is None:
+            return
+        if not self._is_settled():
+            with self._alone():
+                pass
+        for made in self.client.search_model_versions(f"name='{self.name}' and tags.{STATUS} = 'pending'"):
+            owner = Owner.from_text(made.tags.get(OWNER, ""))
+            if owner is not None and owner.is_gone(utc_now(), self.longest):
+                reason = "its job ended before it was judged"
+                self._mark(f"{self.name}/{made.version}", "abandoned", reason)
+
+    def versions(self, identity: str) -> list[Any]:
+        """Return the versions that came of the same data and plan, newest first."""
+        found = self.client.search_model_versions(f"name='{self.name}' and tags.`{IDENTITY}` = '{identity}'")
+        return sorted(found, key=lambda made: int(made.version), reverse=True)
+
+    def _known(self, name: str) -> Any | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            model = self.client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        # Some databases find names that differ in letter case only.
+        return model if model.name == name else None
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> bool:
+        """Create a registered model; False when somebody else did."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(name, tags=dict(tags))
+        except MlflowException as error:
+            if error.error_code not in _TAKEN:
+                raise
+            return False
+        return True
+
+    def _mark(self, version: str, status: str, reason: str) -> None:
+        self.client.set_model_version_tag(self.name, number_of(version), REASON, reason)
+        self.client.set_model_version_tag(self.name, number_of(version), STATUS, status)
+
+    def _is_settled(self) -> bool:
+        changes, model = self.history(), self._known(self.name)
+        champion = self.champion()
+        if not changes:
+            return champion is None
+        done = 0 if model is None else int(model.tags.get(_SETTLED, 0))
+        return done >= changes[-1].sequence and champion == changes[-1].version
+
+    def _settle(self) -> None:
+        """Bring aliases and history together; only behind the lock."""
+        changes, model, champion = self.history(), self._known(self.name), self.champion()
+        done = 0 if model is None else int(model.tags.get(_SETTLED, 0))
+        last = changes[-1] if changes else None
+        if last is not None and done < last.sequence and champion in (last.replaces, last.version):
+            self._follow(last)
+            return
+        if (None if last is None else last.version) != champion:
+            before = None if last is None else last.version
+            self._move(MOVED, champion, before, "the alias champion was moved past this library")
+
+    def _move(self, action: str, version: str | None, replaces: str | None, reason: str) -> Change:
+        """Write a change down, then let the aliases follow; only behind the lock."""
+        changes = self.history()
+        now = self.clock()
+        if changes:
+            now = max(now, changes[-1].at)
+        sequence = changes[-1].sequence + 1 if changes else 1
+        change = Change(sequence, now, action, version, replaces, reason)
+        self.client.set_registered_model_tag(self.name, _key(change), json.dumps(change.to_state()))
+        self._follow(change)
+        return change
+
+    def _follow(self, change: Change) -> None:
+        """Move aliases, mark versions and keep the artifact; the same however often it's done."""
+        if change.version is not None:
+            number, old = number_of(change.version), change.replaces
+            if old is not None and change.action == PROMOTED:
+                self.client.set_registered_model_alias(self.name, PREVIOUS, number_of(old))
+            if change.action != MOVED:
+                self.client.set_registered_model_alias(self.name, CHAMPION, number)
+            if change.action == PROMOTED:
+                self._mark(change.version, "approved", change.reason)
+            if change.action == ROLLED_BACK:
+                self._rolled_back(change)
+            self.client.set_model_version_tag(self.name, number, _key(change), json.dumps(change.to_state()))
+            made = self.client.get_model_version(self.name, number)
+            if made.run_id:
+                file = f"history/{change.sequence:06d}-{change.action}.json"
+                self.client.log_dict(made.run_id, change.to_state(), file)
+        self.client.set_registered_model_tag(self.name, _SETTLED, str(change.sequence))
+
+    def _rolled_back(self, change: Change) -> None:
+        """Say on the version that was taken back why, and name the one to go back to next."""
+        if change.replaces is not None:
+            self._mark(change.replaces, "rolled_back", change.reason)
+            taken = number_of(change.replaces)
+            self.client.set_model_version_tag(self.name, taken, _key(change), json.dumps(change.to_state()))
+        before = earlier_champion(self.history())
+        if before is None:
+            self.client.delete_registered_model_alias(self.name, PREVIOUS)
+        else:
+            self.client.set_registered_model_alias(self.name, PREVIOUS, number_of(before))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock and begin from a settled state."""
+        lock, mine = f"{self.name}_lock", uuid.uuid4().hex
+        self._take(lock, mine)
+        try:
+            self._settle()
+            yield
+        finally:
+            self._release(lock, mine)
+
+    def _take(self, lock: str, mine: str) -> None:
+        end = time.monotonic() + _LOCK_WAIT
+        pause = 0.05
+        while not self._create(lock, {OWNER: Owner.here(utc_now()).to_text(), "icp.key": mine}):
+            holder = self._known(lock)
+            if holder is not None:
+                owner = Owner.from_text(holder.tags.get(OWNER, ""))
+                if owner is None or owner.is_gone(utc_now(), _LOCK_TIME):
+                    self._break(lock, holder.tags.get("icp.key", ""))
+                    continue
+            if time.monotonic() > end:
+                raise TrackingError(
+                    f"expected to hold {lock} within {_LOCK_WAIT:.0f} s, found it taken: another job moves "
+                    "the champion; try again, or delete that registered model if no job runs",
+                    lock=lock,
+                )
+            time.sleep(pause)
+            pause = min(1.5 * pause, 1.0)
+
+    def _break(self, lock: str, key: str) -> None:
+        """Remove a dead job's lock: rename it first, so that no other's new lock is deleted in its place."""
+        from mlflow.exceptions import MlflowException
+
+        grave = f"{lock}_{uuid.uuid4().hex}"
+        try:
+            self.client.rename_registered_model(lock, grave)
+            if self._holds(grave, key):
+                self.client.delete_registered_model(grave)
+            else:
+                self.client.rename_registered_model(grave, lock)
+        except MlflowException as error:
+            if error.error_code not in _TAKEN:
+                raise
+
+    def _release(self, lock: str, mine: str) -> None:
+        if self._holds(lock, mine):
+            self.client.delete_registered_model(lock)
+
+    def _holds(self, lock: str, key: str) -> bool:
+        model = self._known(lock)
+        return model is not None and model.tags.get("icp.key", "") == key
+
+
+def number_of(version: str) -> str:
+    """Return the number of a version's name: ``3`` of ``icp/3``."""
+    return version.rpartition("/")[2]
+
+
+def _key(change: Change) -> str:
+    return f"{_HISTORY}{change.sequence:06d}"
