@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from icp_ml.adapters.mlflow import MlflowTracker, load
+    from icp_ml.adapters.mlflow import MlflowTracker, champion_as_of, load
     from icp_ml.config import Config, load_config
     from icp_ml.data.dataset import Dataset, build_dataset
     from icp_ml.data.features import build_features
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "adapters.mlflow": ("MlflowTracker", "load"),
+    "adapters.mlflow": ("MlflowTracker", "champion_as_of", "load"),
     "config": ("Config", "load_config"),
     "data.dataset": ("Dataset", "build_dataset"),
     "data.features": ("build_features",),
@@ -135,6 +135,7 @@ __all__ = [
     "build_dataset",
     "build_features",
     "build_profile",
+    "champion_as_of",
     "contributions",
     "evaluate",
     "load",
