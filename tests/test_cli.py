@@ -24,7 +24,18 @@ from icp_ml.cli.using import tiers_text, write_scores
 from icp_ml.config import load_config
 from icp_ml.errors import ConfigError, DataWarning, InputMismatchError
 
-VERBS = ("demo", "retrain", "train", "evaluate", "profile", "score", "report", "monitor")
+VERBS = (
+    "demo",
+    "retrain",
+    "history",
+    "rollback",
+    "train",
+    "evaluate",
+    "profile",
+    "score",
+    "report",
+    "monitor",
+)
 
 
 def run(*arguments: str):
@@ -212,7 +223,7 @@ def test_retrain_ends_with_3_when_not_promoted(tmp_path, monkeypatch, promoted, 
         promoted=promoted, reason="because", version="icp/2", evaluation=SimpleNamespace(metrics=empty)
     )
     monkeypatch.setattr(icp_ml.serve.retrain, "retrain", lambda *_, **__: outcome)
-    monkeypatch.setattr(icp_ml.adapters.mlflow, "MlflowTracker", lambda *_: None)
+    monkeypatch.setattr(icp_ml.adapters.mlflow, "MlflowTracker", lambda *_, **__: None)
 
     result = run("retrain", "--config", settings(tmp_path, '[data]\nsource = "crm"'))
 

@@ -7,7 +7,8 @@ import click
 from icp_ml import __version__
 from icp_ml.cli.demo import demo
 from icp_ml.cli.group import Commands
-from icp_ml.cli.learning import evaluate, retrain, train
+from icp_ml.cli.learning import evaluate, train
+from icp_ml.cli.lifecycle import history, retrain, rollback
 from icp_ml.cli.monitoring import monitor
 from icp_ml.cli.using import profile, report, score
 
@@ -31,5 +32,5 @@ def main() -> None:
     """Hold the commands."""
 
 
-for _command in (demo, retrain, train, evaluate, profile, score, report, monitor):
+for _command in (demo, retrain, history, rollback, train, evaluate, profile, score, report, monitor):
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""Commands that learn or measure: train, evaluate, retrain."""
+"""Commands that learn or measure: train, evaluate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from icp_ml.cli.group import (
-    NOT_PROMOTED,
     Say,
     config_option,
     examples,
@@ -86,41 +85,6 @@ def evaluate(model: str | None, tracking_uri: str | None, config_path: Path | No
         click.echo(json.dumps(json.loads(evaluation.metrics.to_json(orient="records")), indent=1))
     else:
         click.echo(metrics_text(evaluation))
-
-
-@click.command(
-    epilog=examples(
-        "icp-ml retrain --config icp.toml",
-    )
-)
-@config_option(required=True)
-@click.pass_context
-def retrain(ctx: click.Context, config_path: Path) -> None:
-    """Train, register, and promote unless worse.
-
-    The new model becomes the champion unless the old one may be better, judged on the newest snapshots.
-
-    Ends with exit code 3 when the new model was registered but not promoted.
-    """
-    from icp_ml.adapters.mlflow import MlflowTracker
-    from icp_ml.config import load_config
-    from icp_ml.serve.retrain import retrain as run
-    from icp_ml.view.keep import files_beside_model
-
-    say = progress()
-    config = load_config(config_path)
-    tables, rejects = read_source(config, say)
-    say("training, measuring and registering")
-    config.output_folder.mkdir(parents=True, exist_ok=True)
-    tracker = MlflowTracker(config.experiment, config.model_name, config.tracking_uri)
-    outcome = run(tables, config, tracker, draw=files_beside_model(rejects))
-    say("done")
-    click.echo(metrics_text(outcome.evaluation))
-    click.echo(
-        f"\n{outcome.version} is {'the champion' if outcome.promoted else 'not promoted'}: {outcome.reason}"
-    )
-    if not outcome.promoted:
-        ctx.exit(NOT_PROMOTED)
 
 
 def read_source(config: Config, say: Say) -> tuple[Tables, Rejects]:

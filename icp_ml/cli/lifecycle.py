@@ -1,0 +1,175 @@
+"""Commands of a model's life in the registry: retrain, history, rollback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from icp_ml.cli.group import NOT_PROMOTED, Day, config_option, examples, progress
+from icp_ml.cli.learning import metrics_text, read_source
+from icp_ml.errors import TrackingError
+
+if TYPE_CHECKING:
+    from icp_ml.adapters.mlflow import MlflowTracker
+    from icp_ml.config import Config
+
+FAULT = 1
+WAYS = {"retrain": "icp-ml retrain --config icp.toml", "history": "icp-ml history --config icp.toml"}
+
+
+def ended(*codes: str) -> str:
+    """Return exit codes as a part of a help text, one per line and not wrapped."""
+    return "\b\n" + "\n".join(["Exit codes:", *(f"  {code}" for code in codes)]) + "\n\n"
+
+
+on_option = click.option(
+    "--on", type=Day(), help="Day that the history notes, to replay the past. Default: now."
+)
+
+
+@click.command(
+    epilog=ended(
+        "0  promoted, or it was when the same data were trained on",
+        "1  a fault: the registry refused, or the stored model scores differently",
+        "2  bad input",
+        "3  trained but not promoted; the reason is printed and kept in the registry",
+    )
+    + examples(WAYS["retrain"], f"{WAYS['retrain']} --superiority")
+)
+@config_option(required=True)
+@click.option("--force", is_flag=True, help="Train also when the same data and settings were trained on.")
+@click.option("--superiority", is_flag=True, help="Promote only a model that is proven better.")
+@click.option(
+    "--refused-exit",
+    type=click.IntRange(0, 255),
+    default=NOT_PROMOTED,
+    show_default=True,
+    help="Exit code when trained but not promoted; mlflow run takes all but 0 for a failure.",
+)
+@on_option
+@click.pass_context
+def retrain(
+    ctx: click.Context, config_path: Path, force: bool, superiority: bool, refused_exit: int, on: date | None
+) -> None:
+    """Train, register, and promote unless it may be worse.
+
+    The new model is judged against the champion on the newest accounts that neither saw. The same data and
+    settings are trained on once; a repeat says what came of it.
+    """
+    from icp_ml.config import load_config
+    from icp_ml.serve.gate import Rules
+    from icp_ml.serve.retrain import retrain as run
+    from icp_ml.view.keep import files_beside_model
+
+    say = progress()
+    config = load_config(config_path)
+    tables, rejects = read_source(config, say)
+    say("training, measuring and registering")
+    config.output_folder.mkdir(parents=True, exist_ok=True)
+    with _faults(ctx):
+        outcome = run(
+            tables,
+            config,
+            _tracker(config, on),
+            draw=files_beside_model(rejects),
+            rules=Rules(superiority=superiority),
+            force=force,
+        )
+    say("done")
+    click.echo(metrics_text(outcome.evaluation))
+    click.echo(
+        f"\n{outcome.version} is {'the champion' if outcome.promoted else 'not promoted'}: {outcome.reason}"
+    )
+    if not outcome.promoted:
+        ctx.exit(refused_exit)
+
+
+@click.command(epilog=examples(WAYS["history"], f"{WAYS['history']} --on 2025-03-31"))
+@config_option(required=True)
+@click.option("--on", type=Day(), help="Show only which version was champion when this day ended (UTC).")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, one object a change.")
+@click.pass_context
+def history(ctx: click.Context, config_path: Path, on: date | None, as_json: bool) -> None:
+    """Show who was champion when, and why it changed.
+
+    Ends with exit code 2 when there was no champion yet.
+    """
+    from icp_ml.config import load_config
+    from icp_ml.errors import NotEnoughDataError
+
+    config = load_config(config_path)
+    with _faults(ctx):
+        tracker = _tracker(config, None)
+        changes = tracker.history()
+        champion = None if on is None else tracker.champion_as_of(on)
+    if changes.empty or (on is not None and champion is None):
+        when = "" if on is None else f" on {on}"
+        raise NotEnoughDataError(
+            f"expected a champion of {config.model_name}{when}, found none: run icp-ml retrain"
+        )
+    if on is not None:
+        click.echo(champion)
+        return
+    for row in changes.to_dict("records"):
+        if as_json:
+            click.echo(json.dumps({str(key): value for key, value in row.items()}, default=_iso))
+        else:
+            click.echo(
+                f"{row['sequence']:>4}  {row['at']:%Y-%m-%d %H:%M}  {row['action']:13}  "
+                f"{row['version'] or 'none'}  {row['reason']}"
+            )
+
+
+@click.command(
+    epilog=ended(
+        "0  done",
+        "1  a fault: the earlier champion can't be loaded, or the registry refused; nothing was moved",
+        "2  there's no earlier champion, or no reason was given",
+    )
+    + examples('icp-ml rollback --config icp.toml --reason "tiers of small firms are off"')
+)
+@config_option(required=True)
+@click.option("--reason", required=True, help="Why; kept in the history and on the version.")
+@on_option
+@click.pass_context
+def rollback(ctx: click.Context, config_path: Path, reason: str, on: date | None) -> None:
+    """Make the champion before this one the champion again."""
+    from icp_ml.config import load_config
+    from icp_ml.errors import ConfigError
+
+    config = load_config(config_path)
+    if not reason.strip():
+        raise ConfigError("expected a reason, found blanks: say why, for whoever asks in a year")
+    with _faults(ctx):
+        change = _tracker(config, on).roll_back(reason.strip())
+    click.echo(f"{change.version} is the champion again; {change.replaces} was rolled back: {change.reason}")
+
+
+def _tracker(config: Config, on: date | None) -> MlflowTracker:
+    from icp_ml.adapters.mlflow import MlflowTracker
+
+    tracker = MlflowTracker(config.experiment, config.model_name, config.tracking_uri)
+    if on is not None:
+        noted = datetime.combine(on, time(), tzinfo=UTC)
+        tracker.clock = lambda: noted
+    return tracker
+
+
+@contextmanager
+def _faults(ctx: click.Context) -> Iterator[None]:
+    """Turn what the registry refuses into exit code 1: the input isn't to blame."""
+    try:
+        yield
+    except TrackingError as error:
+        click.echo(f"error: {error}", err=True)
+        ctx.exit(FAULT)
+
+
+def _iso(value: Any) -> str:
+    return str(value.isoformat())
