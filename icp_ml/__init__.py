@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from icp_ml.data.schema import Feature, Schema
     from icp_ml.data.splits import PurgedGroupTimeSplit, split_out_of_time
     from icp_ml.data.tables import Tables, read_tables
+    from icp_ml.data.tripwires import Finding, find_tripwires
     from icp_ml.data.windows import quarter_ends
     from icp_ml.errors import (
         BundleError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         InputMismatchError,
         InputWarning,
         LeakageError,
+        LeakageWarning,
         MissingDependencyError,
         NotEnoughDataError,
         RelationError,
@@ -65,6 +67,7 @@ _HOME = {
     "data.schema": ("Feature", "Schema"),
     "data.splits": ("PurgedGroupTimeSplit", "split_out_of_time"),
     "data.tables": ("Tables", "read_tables"),
+    "data.tripwires": ("Finding", "find_tripwires"),
     "data.windows": ("quarter_ends",),
     "errors": (
         "BundleError",
@@ -75,6 +78,7 @@ _HOME = {
         "InputMismatchError",
         "InputWarning",
         "LeakageError",
+        "LeakageWarning",
         "MissingDependencyError",
         "NotEnoughDataError",
         "RelationError",
@@ -108,12 +112,14 @@ __all__ = [
     "Evaluation",
     "FastTreeContributions",
     "Feature",
+    "Finding",
     "IcpError",
     "IcpModel",
     "IcpWarning",
     "InputMismatchError",
     "InputWarning",
     "LeakageError",
+    "LeakageWarning",
     "MissingDependencyError",
     "MlflowTracker",
     "Monitoring",
@@ -138,6 +144,7 @@ __all__ = [
     "champion_as_of",
     "contributions",
     "evaluate",
+    "find_tripwires",
     "load",
     "load_config",
     "monitor",

@@ -78,5 +78,9 @@ class DataWarning(IcpWarning):
     """The data can be used, but something in them limits what may be said."""
 
 
+class LeakageWarning(DataWarning):
+    """Columns were left out of a fit because they seem to know the outcome; counted and named in the text."""
+
+
 class InputWarning(IcpWarning):
     """Scoring met unseen categories, unseen tools or missing optional columns; counted in the text."""

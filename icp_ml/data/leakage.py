@@ -17,8 +17,13 @@ from icp_ml.errors import LeakageError
 
 Floats = npt.NDArray[np.float64]
 
-_LIMIT, _LEAST_ROWS, _LEAST_EVENTS = 0.98, 50, 5
+#: Area from which a single feature is refused.
+LIMIT = 0.98
+_LEAST_ROWS, _LEAST_EVENTS = 50, 5
 _FOLDS, _BINS, _PRIOR_ROWS = 5, 20, 1.0
+
+#: What a leak by a cell being filled or empty is called.
+FILLED = "whether it is filled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +40,23 @@ class Leak:
         In which way: its value, one tool, or being filled.
     auc
         Area under the ROC curve of that alone, 0.5 to 1.
+    errors
+        By how many standard errors the area exceeds one half, were the two independent (Mann & Whitney 1947).
+    tool
+        The tool that separates, where it is one of a list.
     """
 
     column: str
     target: str
     what: str
     auc: float
+    errors: float = np.inf
+    tool: str | None = None
 
 
-def check_leakage(dataset: Dataset, allow: Sequence[str] = ()) -> None:
+def check_leakage(
+    dataset: Dataset, allow: Sequence[str] = (), measured: Sequence[Leak] | None = None
+) -> None:
     """Refuse a dataset in which a single feature separates a target with an AUC of .98 or more.
 
     Looked at are values (ranks of numbers, out-of-fold rates of categories and of number ranges), each tool,
@@ -55,13 +68,15 @@ def check_leakage(dataset: Dataset, allow: Sequence[str] = ()) -> None:
         To be checked.
     allow
         Columns that are known to be honest.
+    measured
+        What :func:`measure` returned for the dataset; None measures it.
 
     Raises
     ------
     LeakageError
         Naming the columns; ``leaks`` holds a :class:`Leak` for each.
     """
-    leaks = [leak for leak in find_leaks(dataset) if leak.column not in allow]
+    leaks = [leak for leak in find_leaks(dataset, measured) if leak.column not in allow]
     if not leaks:
         return
     columns = list(dict.fromkeys(leak.column for leak in leaks))
@@ -69,7 +84,7 @@ def check_leakage(dataset: Dataset, allow: Sequence[str] = ()) -> None:
         f"{leak.column} ({leak.what}) gives away {leak.target}, AUC {leak.auc:.3f}" for leak in leaks[:5]
     )
     raise LeakageError(
-        f"expected no single feature to tell the outcome (AUC below {_LIMIT}), found {len(columns)}: "
+        f"expected no single feature to tell the outcome (AUC below {LIMIT}), found {len(columns)}: "
         f"{shown}. "
         f"Most likely it was filled in after the outcome: leave it out with drop={columns[:5]}, or, if it "
         "was "
@@ -79,21 +94,37 @@ def check_leakage(dataset: Dataset, allow: Sequence[str] = ()) -> None:
     )
 
 
-def find_leaks(dataset: Dataset) -> list[Leak]:
-    """Return every leak of a dataset, in the order of targets and features."""
-    leaks = []
+def find_leaks(dataset: Dataset, measured: Sequence[Leak] | None = None) -> list[Leak]:
+    """Return every leak of a dataset, in the order of targets and features, one per target and feature."""
+    found: dict[tuple[str, str], Leak] = {}
+    for leak in measure(dataset) if measured is None else measured:
+        if leak.auc >= LIMIT:
+            found.setdefault((leak.target, leak.column), leak)
+    return list(found.values())
+
+
+def measure(dataset: Dataset) -> list[Leak]:
+    """Return how well each feature alone separates each target, in every way that is looked at."""
+    measured = []
     for target in dataset.targets:
         rows, y = dataset.target(target)
         if not _enough(y):
             continue
-        folds = _folds(dataset.groups[rows])
+        folds = deal_folds(dataset.groups[rows])
         for feature in dataset.schema.features:
             column = dataset.features[feature.name].iloc[rows].reset_index(drop=True)
-            for what, auc in _separations(column, feature.kind, y, folds):
-                if auc >= _LIMIT:
-                    leaks.append(Leak(feature.name, target, what, auc))
-                    break
-    return leaks
+            known = y[column.notna().to_numpy()]
+            for what, auc, tool in separations(column, feature.kind, y, folds):
+                errors = (auc - 0.5) / _null_error(y if what == FILLED else known)
+                measured.append(Leak(feature.name, target, what, auc, errors, tool))
+    return measured
+
+
+def _null_error(y: Floats) -> float:
+    """Return the standard error of the area under the ROC curve of a feature independent of ``y``."""
+    events = float(y.sum())
+    others = len(y) - events
+    return float(np.sqrt((len(y) + 1.0) / (12.0 * events * others))) if events and others else np.inf
 
 
 def _enough(y: Floats) -> bool:
@@ -101,18 +132,20 @@ def _enough(y: Floats) -> bool:
     return len(y) >= _LEAST_ROWS and events >= _LEAST_EVENTS
 
 
-def _folds(groups: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def deal_folds(groups: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Deal groups to five folds, the same ones every time."""
     names, code = np.unique(groups.astype(str), return_inverse=True)
     dealt: npt.NDArray[np.int64] = np.random.default_rng(0).permutation(len(names))[code.ravel()] % _FOLDS
     return dealt
 
 
-def _separations(
+def separations(
     column: pd.Series[Any], kind: str, y: Floats, folds: npt.NDArray[np.int64]
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[tuple[str, float, str | None]]:
+    """Yield in which way a column separates an outcome, by which area under the ROC curve, and the tool."""
     missing = column.isna().to_numpy()
     if missing.any():
-        yield "whether it is filled", _flag_auc(missing, y)
+        yield FILLED, _flag_auc(missing, y), None
     known = ~missing
     if kind == "technologies":
         yield from _tool_separations(column, y)
@@ -122,14 +155,14 @@ def _separations(
     if kind == "category":
         codes, distinct = by_distinct(column)
         levels = np.where(codes < 0, len(distinct), codes)
-        yield _level_text(distinct, levels, y), auc_of(_rates(levels, y, folds), y)
+        yield _level_text(distinct, levels, y), auc_of(out_of_fold_rates(levels, y, folds), y), None
         return
     values = column.to_numpy(dtype=np.float64)
     area = auc_of(values[known], y[known])
-    yield "its value", max(area, 1.0 - area)
+    yield "its value", max(area, 1.0 - area), None
     edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, _BINS + 1)[1:-1]))
     bins = np.where(known, np.searchsorted(edges, values, side="right"), len(edges) + 1)
-    yield "its range or being empty", auc_of(_rates(bins, y, folds), y)
+    yield "its range or being empty", auc_of(out_of_fold_rates(bins, y, folds), y), None
 
 
 def _level_text(distinct: list[Any], levels: npt.NDArray[Any], y: Floats) -> str:
@@ -141,7 +174,7 @@ def _level_text(distinct: list[Any], levels: npt.NDArray[Any], y: Floats) -> str
     )
 
 
-def _tool_separations(column: pd.Series[Any], y: Floats) -> Iterator[tuple[str, float]]:
+def _tool_separations(column: pd.Series[Any], y: Floats) -> Iterator[tuple[str, float, str | None]]:
     rows, tools, _ = flatten(column)
     if not len(rows):
         return
@@ -151,14 +184,14 @@ def _tool_separations(column: pd.Series[Any], y: Floats) -> Iterator[tuple[str, 
     hit, false = with_event / y.sum(), (held - with_event) / (len(y) - y.sum())
     areas = 0.5 + np.abs(hit - false) / 2.0
     best = int(np.argmax(areas))
-    yield f"the tool {distinct[best]!r}", float(areas[best])
+    yield f"the tool {distinct[best]!r}", float(areas[best]), str(distinct[best])
 
 
 def _flag_auc(flag: npt.NDArray[np.bool_], y: Floats) -> float:
     return 0.5 + abs(float(flag[y == 1].mean()) - float(flag[y == 0].mean())) / 2.0
 
 
-def _rates(levels: npt.NDArray[Any], y: Floats, folds: npt.NDArray[np.int64]) -> Floats:
+def out_of_fold_rates(levels: npt.NDArray[Any], y: Floats, folds: npt.NDArray[np.int64]) -> Floats:
     """Return each row's target rate of its level, counted in the other folds only."""
     n = int(levels.max()) + 1
     total, events = np.bincount(levels, minlength=n), np.bincount(levels, weights=y, minlength=n)

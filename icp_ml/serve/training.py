@@ -14,12 +14,12 @@ from scipy.special import expit
 
 from icp_ml.data.conform import conform
 from icp_ml.data.dataset import Dataset
-from icp_ml.data.leakage import check_leakage
 from icp_ml.data.schema import Schema
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.insight.profile import Profile, build_profile
 from icp_ml.model.columns import read_columns
 from icp_ml.model.propensity import PropensityClassifier
+from icp_ml.model.tripwires import facts_of, watch
 from icp_ml.serve.reference import PERCENTILES, Ratios, Reference, arr_ratios, seen_values
 from icp_ml.serve.score import score_frame
 from icp_ml.serve.typicality import Typicality, fit_typicality
@@ -109,7 +109,8 @@ def train(
     n_jobs
         Threads over folds and bags; None is all cores. The result doesn't depend on it.
     allow_leaks
-        Features that may separate a target almost perfectly, because you know why they do.
+        Features that may separate a target almost perfectly, because you know why they do; no tripwire
+        speaks of them.
     min_events
         Least number of accounts with the rarer outcome for a target to be modelled.
 
@@ -119,8 +120,14 @@ def train(
         A single feature separates a target.
     NotEnoughDataError
         No target has enough accounts of both outcomes.
+
+    Warns
+    -----
+    LeakageWarning
+        Columns that seem to know the outcome were left out; all that was found is in ``facts["tripwires"]``.
     """
-    check_leakage(dataset, allow=tuple(allow_leaks))
+    given = dataset
+    dataset, findings = watch(given, allow=tuple(allow_leaks), seed=seed)
     usable, skipped = _usable_targets(dataset, min_events)
     with one_blas_thread():
         propensities = {
@@ -130,7 +137,8 @@ def train(
         }
         found = build_profile(dataset, propensities, seed=seed, n_jobs=n_jobs) if profile else None
         reference = _build_reference(dataset, propensities)
-    facts = _training_facts(dataset, propensities, reference, seed=seed, skipped=skipped)
+    facts = _training_facts(given, propensities, reference, seed=seed, skipped=skipped)
+    facts["tripwires"] = facts_of(findings)
     return IcpModel(dataset.schema, propensities, found, reference, facts)
 
 
