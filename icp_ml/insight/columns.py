@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 Array = npt.NDArray[np.float64]
 
@@ -55,6 +56,24 @@ def tools(column: pd.Series[Any]) -> Tools:
     flat = np.empty(int(lengths.sum()), dtype=object)
     flat[:] = [str(tool) for tool in chain.from_iterable(lists)]
     return Tools(known, np.repeat(np.arange(len(lists)), lengths), flat)
+
+
+def coded_tools(
+    column: pd.Series[Any],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64], list[str]]:
+    """Return which stacks are known, row and code of every tool, and the tool of each code."""
+    if isinstance(column.dtype, pd.ArrowDtype):
+        lists = pa.array(column.array)
+        lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
+        sizes = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        flat = lists.flatten().dictionary_encode(null_encoding="encode")
+        known = lists.is_valid().to_numpy(zero_copy_only=False)
+        rows = np.repeat(np.arange(len(lists)), sizes)
+        codes = flat.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return known, rows, codes, [str(tool) for tool in flat.dictionary.to_pylist()]
+    parts = tools(column)
+    found, distinct = pd.factorize(parts.tool)
+    return parts.known, parts.row, found.astype(np.int64), [str(tool) for tool in distinct]
 
 
 def _is_list(value: object) -> bool:

@@ -66,9 +66,10 @@ class Predicate:
         if self.operator == "between":
             return self._between(columns.numbers(column))
         if self.operator == "in":
-            values = columns.texts(column)
             wanted = {str(level) for level in self.value}
-            return np.array([np.nan if v is None else float(v in wanted) for v in values], dtype=np.float64)
+            codes, levels = pd.factorize(column)
+            held_by = [float((v if isinstance(v, str) else str(v)) in wanted) for v in levels.tolist()]
+            return np.array([*held_by, np.nan], dtype=np.float64)[codes]
         held = self._flag(column) if isinstance(self.value, bool) else self._tool(column)
         return 1.0 - held if self.operator == "lacks" else held
 
@@ -86,11 +87,11 @@ class Predicate:
         return np.where(np.isnan(values), np.nan, (values == float(self.value)).astype(np.float64))
 
     def _tool(self, column: pd.Series[Any]) -> Array:
-        parts = columns.tools(column)
+        known, rows, codes, tools = columns.coded_tools(column)
         wanted = str(self.value).casefold()
-        hit = np.array([tool.casefold() == wanted for tool in parts.tool], dtype=bool)
-        out = np.where(parts.known, 0.0, np.nan)
-        out[parts.row[hit]] = 1.0
+        hit = np.array([tool.casefold() == wanted for tool in tools], dtype=bool)
+        out = np.where(known, 0.0, np.nan)
+        out[rows[hit[codes]]] = 1.0
         return out
 
     def text(self) -> str:

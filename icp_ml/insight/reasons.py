@@ -9,14 +9,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.schema import Schema
-from icp_ml.insight import columns
 from icp_ml.insight.predicates import number_text
+from icp_ml.model.columns import Columns, as_lists, fold_tool, read_columns
 
 Array = npt.NDArray[np.float64]
-Texts = npt.NDArray[np.object_]
+Ints = npt.NDArray[np.int64]
+Said = tuple[Ints, list[str]]
+"""Code of a text per row, and the text of each code."""
 
 #: Contributions smaller than this (log-odds) aren't worth a sentence.
 LEAST = 0.005
+_UNCLEAR = 1e-6
+_MANY_CENTS = 1 << 24
 
 
 def explain_rows(
@@ -26,6 +30,7 @@ def explain_rows(
     *,
     count: int = 3,
     encoded: tuple[Array, Any] | None = None,
+    read: Columns | None = None,
 ) -> pd.DataFrame:
     """Say per row what speaks for it and what against it.
 
@@ -42,6 +47,8 @@ def explain_rows(
     encoded
         What ``PropensityClassifier.encoded_contributions`` gave for the same rows; with it a stack is
         explained by its most telling tool, without it by its size.
+    read
+        The columns of ``features`` if they are already read.
 
     Returns
     -------
@@ -58,120 +65,140 @@ def explain_rows(
     >>> explain_rows(parts, frame, schema, count=1).iloc[0].tolist()
     ['industry is Fintech (+0.42)', 'employees is 12 (-0.20)']
     """
-    return pd.concat(
-        [
-            reasons(contributions, features, schema, top=count, sign=1, encoded=encoded),
-            reasons(contributions, features, schema, top=count, sign=-1, encoded=encoded),
-        ],
-        axis=1,
-    )
-
-
-def reasons(
-    contributions: pd.DataFrame,
-    features: pd.DataFrame,
-    schema: Schema,
-    *,
-    top: int = 3,
-    sign: int = 1,
-    encoded: tuple[Array, Any] | None = None,
-) -> pd.DataFrame:
-    """Return the ``top`` largest contributions of one sign per row as texts.
-
-    Parameters
-    ----------
-    contributions, features, schema, encoded
-        As in :func:`explain_rows`.
-    top
-        Number of texts.
-    sign
-        +1 for reasons (``reason_1..``), -1 for risks (``risk_1..``).
-    """
-    name = "reason" if sign > 0 else "risk"
-    values = sign * contributions.to_numpy(dtype=np.float64)
+    values = contributions.to_numpy(dtype=np.float64)
+    if read is None:
+        present = Schema(tuple(f for f in schema.features if f.name in features.columns))
+        read = read_columns(features, present)
     n, width = values.shape
-    # rounded, so that ties are broken by column order and not by the last bit of a sum
-    order = np.argsort(-np.round(values, 9), axis=1, kind="stable")[:, :top]
-    texts = np.full((n, top), None, dtype=object)
-    wanted = np.zeros((n, width), dtype=bool)
-    for place in range(order.shape[1]):
-        wanted[np.arange(n), order[:, place]] = True
-    wanted &= values >= LEAST
-    for j, feature in enumerate(contributions.columns):
-        rows = np.flatnonzero(wanted[:, j])
-        if not len(rows):
+    rounded = np.ascontiguousarray(np.round(values, 9))
+    chosen = np.concatenate([_largest(rounded, values, count, sign) for sign in (1, -1)], axis=1)
+    texts = np.full(chosen.size, None, dtype=object)
+    flat = chosen.ravel()
+    order = np.argsort(flat, kind="stable")
+    ends = np.searchsorted(flat[order], np.arange(width + 1))
+    for j, feature in enumerate(map(str, contributions.columns)):
+        places = order[ends[j] : ends[j + 1]]
+        if not len(places):
             continue
-        said = _said(str(feature), features, schema, rows, sign, encoded)
-        amount = sign * values[rows, j]
-        place = (order[rows] == j).argmax(axis=1)
-        texts[rows, place] = [f"{text} ({value:+.2f})" for text, value in zip(said, amount, strict=True)]
-    names = [f"{name}_{number + 1}" for number in range(top)]
-    return pd.DataFrame(texts, columns=names, index=contributions.index, dtype=object)
+        rows = places // chosen.shape[1]
+        signs = np.where(places % chosen.shape[1] < count, 1, -1)
+        if feature in read.tools:
+            said = _stack_texts(feature, features[feature], read, rows, signs, encoded)
+        else:
+            said = _said(feature, schema, read, rows)
+        texts[places] = _with_amounts(said, values[rows, j])
+    names = [f"{name}_{number + 1}" for name in ("reason", "risk") for number in range(count)]
+    return pd.DataFrame(texts.reshape(chosen.shape), columns=names, index=contributions.index, dtype=object)
 
 
-def _said(
-    feature: str,
-    features: pd.DataFrame,
-    schema: Schema,
-    rows: npt.NDArray[np.int64],
-    sign: int,
-    encoded: tuple[Array, Any] | None,
-) -> list[str]:
-    if feature not in features.columns:
-        return [f"{feature} is unknown"] * len(rows)
-    column = features[feature].iloc[rows]
-    kind = schema.kind(feature)
-    if kind == "technologies":
-        return _stack_texts(feature, columns.tools(column), rows, sign, encoded)
-    if kind == "category":
-        return [f"{feature} is {'unknown' if value is None else value}" for value in columns.texts(column)]
-    numbers = columns.numbers(column)
-    if kind == "boolean":
+def _largest(rounded: Array, values: Array, count: int, sign: int) -> Ints:
+    """Return the columns of the largest contributions of one sign, -1 where there are fewer.
+
+    Rounded, so that ties are broken by column order and not by the last bit of a sum.
+    """
+    left = sign * rounded
+    rows = np.arange(len(left))
+    found = np.full((len(left), count), -1, dtype=np.int64)
+    for place in range(min(count, left.shape[1])):
+        best = left.argmax(axis=1)
+        found[:, place] = np.where(sign * values[rows, best] >= LEAST, best, -1)
+        left[rows, best] = -np.inf
+    return found
+
+
+def _with_amounts(said: Said, amounts: Array) -> npt.NDArray[np.object_]:
+    """Append each amount with two decimals; a text is made once for all rows that share it."""
+    codes, texts = said
+    hundredths = amounts * 100.0
+    cents = np.rint(hundredths)
+    # Beside a half, python's own rounding of the float decides.
+    unclear = np.flatnonzero(np.abs(np.abs(hundredths - cents) - 0.5) < _UNCLEAR)
+    cents[unclear] = [round(float(f"{amount:+.2f}") * 100) for amount in amounts[unclear].tolist()]
+    key, distinct = pd.factorize(codes * _MANY_CENTS + cents.astype(np.int64) + _MANY_CENTS // 2)
+    code, cent = distinct // _MANY_CENTS, distinct % _MANY_CENTS - _MANY_CENTS // 2
+    made = np.empty(len(distinct), dtype=object)
+    made[:] = [f"{texts[c]} ({v / 100:+.2f})" for c, v in zip(code.tolist(), cent.tolist(), strict=True)]
+    return np.asarray(made[key])
+
+
+def _said(feature: str, schema: Schema, read: Columns, rows: Ints) -> Said:
+    if feature in read.categories:
+        column = read.categories[feature]
+        texts = [f"{feature} is {level}" for level in (*column.levels, "unknown")]
+        return np.where(column.codes < 0, len(column.levels), column.codes)[rows], texts
+    if feature not in read.numbers:
+        return np.zeros(len(rows), dtype=np.int64), [f"{feature} is unknown"]
+    codes, distinct = pd.factorize(_shortened(read.numbers[feature][rows]))
+    if schema.kind(feature) == "boolean":
         words = {1.0: "true", 0.0: "false"}
-        return [f"{feature} is {words.get(value, 'unknown')}" for value in numbers.tolist()]
-    return [
-        f"{feature} is {'unknown' if np.isnan(value) else number_text(value)}" for value in numbers.tolist()
-    ]
+        texts = [f"{feature} is {words.get(value, 'unknown')}" for value in distinct.tolist()]
+    else:
+        texts = [f"{feature} is {number_text(value)}" for value in distinct.tolist()]
+    return np.where(codes < 0, len(texts), codes).astype(np.int64), [*texts, f"{feature} is unknown"]
+
+
+def _shortened(values: Array) -> Array:
+    """Round to what :func:`number_text` shows, where that is clear, so that fewer texts are made."""
+    size = np.abs(values)
+    small = (size < 999.0) & (size > 1e-3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = 10.0 ** (3.0 - np.floor(np.log10(np.where(small, size, 1.0))))
+    scaled = values * unit
+    near = np.rint(scaled)
+    clear = small & (np.abs(np.abs(scaled - near) - 0.5) > _UNCLEAR)
+    shortened = np.where(clear, near / unit, values)
+    large = (size >= 1000.0) & (size < 999_999.0)
+    # -0.0 and 0.0 are one value to a hash table, so they must be one text.
+    return np.asarray(np.where(large, np.rint(values), shortened) + 0.0)
 
 
 def _stack_texts(
     feature: str,
-    stack: columns.Tools,
-    rows: npt.NDArray[np.int64],
-    sign: int,
+    column: pd.Series[Any],
+    read: Columns,
+    rows: Ints,
+    signs: Ints,
     encoded: tuple[Array, Any] | None,
-) -> list[str]:
-    sizes = np.bincount(stack.row, minlength=len(stack.known))
-    plain = [
-        f"{feature} is unknown" if not known else f"{feature}: {size} in use"
-        for known, size in zip(stack.known.tolist(), sizes.tolist(), strict=True)
-    ]
-    if encoded is None:
-        return plain
-    matrix, encoder = encoded
-    tools = [
-        (j, part.value)
-        for j, part in enumerate(encoder.parts)
-        if part.feature == feature and part.role == "tool"
-    ]
-    if not tools:
-        return plain
-    values = sign * matrix[rows][:, [j for j, _ in tools]]
+) -> Said:
+    lists, stack = as_lists(column), read.tools[feature]
+    sizes = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    known = stack.known[rows]
+    most = int(sizes.max(initial=0))
+    texts = [f"{feature}: {size} in use" for size in range(most + 1)] + [f"{feature} is unknown"]
+    codes = np.where(known, sizes[rows], most + 1)
+    parts = () if encoded is None else encoded[1].parts
+    own = [j for j, part in enumerate(parts) if part.feature == feature and part.role == "tool"]
+    if encoded is None or not own:
+        return codes, texts
+    names = [parts[j].value for j in own]
+    values = signs[:, None] * encoded[0][:, own[0] : own[-1] + 1][rows][:, np.array(own) - own[0]]
     top = np.round(values, 9).argmax(axis=1)
-    written = _written(stack)
-    out = []
-    for i, text in enumerate(plain):
-        folded = tools[int(top[i])][1]
-        if not stack.known[i] or values[i, top[i]] < LEAST:
-            out.append(text)
-        elif (i, folded) in written:
-            out.append(f"uses {written[i, folded]}")
-        else:
-            out.append(f"does not use {folded}")
-    return out
+    telling = np.flatnonzero(known & (values[np.arange(len(rows)), top] >= LEAST))
+    written, spellings = _written(lists, sizes, rows[telling], top[telling], names)
+    texts += [f"does not use {name}" for name in names] + [f"uses {tool}" for tool in spellings]
+    absent = most + 2 + top[telling]
+    codes[telling] = np.where(written < 0, absent, most + 2 + len(names) + written)
+    return codes, texts
 
 
-def _written(stack: columns.Tools) -> dict[tuple[int, str], str]:
-    """Map row and folded name to the tool as the account's own list writes it."""
-    folded = (" ".join(tool.split()).casefold() for tool in stack.tool)
-    return {(row, name): tool for row, name, tool in zip(stack.row.tolist(), folded, stack.tool, strict=True)}
+def _written(lists: Any, sizes: Ints, rows: Ints, wanted: Ints, names: list[str]) -> tuple[Ints, list[str]]:
+    """Return for each row the spelling in its own list of a wanted tool, -1 if it isn't there."""
+    asked = np.flatnonzero(np.bincount(rows, minlength=len(sizes)))
+    flat = lists.take(asked).flatten().dictionary_encode()
+    spellings = [str(tool) for tool in flat.dictionary.to_pylist()]
+    place = {name: code for code, name in enumerate(names)}
+    folded = np.array([place.get(fold_tool(tool), -1) for tool in spellings] + [-1], dtype=np.int64)
+    spelling = flat.indices.fill_null(len(spellings)).to_numpy(zero_copy_only=False).astype(np.int64)
+    found = np.full((len(asked), 2), -1, dtype=np.int64)
+    owner = np.repeat(np.arange(len(asked)), sizes[asked])
+    position = np.searchsorted(asked, rows)
+    # A row is asked for at most twice: as a reason and as a risk.
+    second = np.zeros(len(rows), dtype=np.int64)
+    by_row = np.argsort(position, kind="stable")
+    second[by_row[1:]] = position[by_row[1:]] == position[by_row[:-1]]
+    for turn in (0, 1):
+        want = np.full(len(asked), -2, dtype=np.int64)
+        want[position[second == turn]] = wanted[second == turn]
+        hit = np.flatnonzero(folded[spelling] == want[owner])
+        found[owner[hit], turn] = spelling[hit]
+    return found[position, second], spellings

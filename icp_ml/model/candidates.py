@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from icp_ml.model.columns import Floats
-from icp_ml.model.contributions import StepTables, compile_steps
+from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.encoding import Part
 from icp_ml.model.estimator import (
     booster_from_text,
@@ -42,6 +42,9 @@ class Member(Protocol):
 
     def contributions(self, X: Floats) -> Floats:
         """Return contributions (rows, encoded columns); with :attr:`base` they add up to :meth:`raw`."""
+
+    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return :meth:`raw`, :meth:`raw_bags` and :meth:`contributions`, bit for bit."""
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
@@ -76,6 +79,10 @@ class AdditiveMember:
         """Return contributions per encoded column."""
         return self.tables.contributions(X)
 
+    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return log-odds, log-odds of each booster and contributions."""
+        return self.tables.look_up(X)
+
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
         return {"kind": "additive", "n_columns": self.tables.n_columns}, list(self.texts)
@@ -109,7 +116,8 @@ class TreeMember:
 
     def raw(self, X: Floats) -> Floats:
         """Return log-odds averaged over the bag."""
-        return _mean(self.raw_bags(X))
+        bags = self.raw_bags(X)
+        return add_bags(bags) / len(bags)
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each booster, shape (bags, rows)."""
@@ -121,6 +129,11 @@ class TreeMember:
         for tables in self._compiled():
             total += tables.contributions(X)[:, :-1]
         return total / len(self.texts)
+
+    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return log-odds, log-odds of each model and contributions."""
+        bags = self.raw_bags(X)
+        return add_bags(bags) / len(bags), bags, self.contributions(X)
 
     def _compiled(self) -> tuple[FastTreeContributions, ...]:
         if self._tables is None:
@@ -150,7 +163,8 @@ class LinearMember:
 
     def raw(self, X: Floats) -> Floats:
         """Return log-odds averaged over the bag."""
-        return _mean(self.raw_bags(X))
+        bags = self.raw_bags(X)
+        return add_bags(bags) / len(bags)
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each model, shape (bags, rows)."""
@@ -162,6 +176,11 @@ class LinearMember:
         for model in self.models:
             total += model.contributions(X)
         return total / len(self.models)
+
+    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return log-odds, log-odds of each model and contributions."""
+        bags = self.raw_bags(X)
+        return add_bags(bags) / len(bags), bags, self.contributions(X)
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and no texts."""
@@ -256,14 +275,6 @@ CANDIDATES: dict[str, Candidate] = {
     ),
     "logistic": Candidate("logistic", PENALTIES, None),
 }
-
-
-def _mean(bags: Floats) -> Floats:
-    """Average over bags one by one: numpy adds up a single row in another order than many."""
-    total = np.zeros(bags.shape[1])
-    for bag in bags:
-        total += bag
-    return total / len(bags)
 
 
 def _scored(parts: tuple[Part, ...]) -> Any:

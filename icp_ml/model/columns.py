@@ -77,10 +77,11 @@ class Columns:
     categories: dict[str, Categories]
     tools: dict[str, Tools]
 
-    def take(self, rows: Ints) -> Columns:
-        """Return the given rows, in the given order."""
+    def take(self, rows: Ints | slice) -> Columns:
+        """Return the given rows, in the given order; a slice copies no numbers."""
+        n_rows = len(range(*rows.indices(self.n_rows))) if isinstance(rows, slice) else len(rows)
         return Columns(
-            n_rows=len(rows),
+            n_rows=n_rows,
             numbers={name: values[rows] for name, values in self.numbers.items()},
             categories={
                 name: Categories(column.codes[rows], column.levels)
@@ -259,7 +260,7 @@ def _read_categories(column: pd.Series) -> Categories:
 
 
 def _read_tools(column: pd.Series) -> Tools:
-    lists = _as_lists(column)
+    lists = as_lists(column)
     known = lists.is_valid().to_numpy(zero_copy_only=False).astype(bool)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     encoded = lists.flatten().dictionary_encode()
@@ -280,7 +281,14 @@ def _read_tools(column: pd.Series) -> Tools:
     return Tools(uses, tuple(names), known)
 
 
-def _as_lists(column: pd.Series) -> Any:
+def as_lists(column: pd.Series) -> Any:
+    """Return a technologies column as one arrow array of lists of text.
+
+    Raises
+    ------
+    InputMismatchError
+        If its cells are no lists.
+    """
     try:
         lists = pa.array(column, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as problem:

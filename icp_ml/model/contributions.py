@@ -7,11 +7,16 @@ looked up with one binary search, equal to LightGBM's own ``pred_contrib`` to ro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from icp_ml.model.columns import Floats
+from icp_ml.model.columns import Floats, Ints
+
+KERNEL_ROWS = 2_000
+"""Rows from which numba is worth its import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +40,8 @@ class StepTable:
     steps: Floats
     missing: Floats
 
-    def look_up(self, values: Floats) -> Floats:
-        """Return contributions per value and bag."""
-        found = self.steps[np.searchsorted(self.thresholds, values, side="left")]
-        unknown = np.isnan(values)
-        if unknown.any():
-            found[unknown] = self.missing
-        return found
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StepTables:
     """All step functions of a bag of additive boosters.
 
@@ -64,36 +61,90 @@ class StepTables:
 
     def contributions(self, X: Floats) -> Floats:
         """Return contributions averaged over bags, shape (rows, encoded columns)."""
-        result = np.zeros((len(X), self.n_columns))
-        for table in self._averaged:
-            result[:, table.column] = table.look_up(X[:, table.column])[:, 0]
-        return result
+        return self._look_up(X, self._means, parts=True)[1]
 
     def raw(self, X: Floats) -> Floats:
         """Return log-odds averaged over bags."""
-        total = np.full(len(X), self.base.mean())
-        for table in self._averaged:
-            total += table.look_up(X[:, table.column])[:, 0]
-        return total
+        return np.asarray(self._look_up(X, self._means, parts=False)[0][0])
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each bag, shape (bags, rows)."""
-        total = np.tile(self.base, (len(X), 1))
-        for table in self.tables:
-            total += table.look_up(X[:, table.column])
-        return total.T
+        return self._look_up(X, self._all, parts=False)[0][1:]
 
-    @property
-    def _averaged(self) -> tuple[StepTable, ...]:
-        return tuple(
-            StepTable(
-                table.column,
-                table.thresholds,
-                table.steps.mean(axis=1, keepdims=True),
-                table.missing.mean(keepdims=True),
-            )
-            for table in self.tables
-        )
+    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return what :meth:`raw`, :meth:`raw_bags` and :meth:`contributions` return, in one pass."""
+        totals, parts = self._look_up(X, self._all, parts=True)
+        return totals[0], totals[1:], parts
+
+    @cached_property
+    def _means(self) -> _Flat:
+        return _flat(self.tables, self.base, bags=False)
+
+    @cached_property
+    def _all(self) -> _Flat:
+        return _flat(self.tables, self.base, bags=True)
+
+    def _look_up(self, X: Floats, flat: _Flat, *, parts: bool) -> tuple[Floats, Floats]:
+        totals = np.repeat(flat.base[:, None], len(X), axis=1)
+        found = np.zeros((self.n_columns if parts else 0, len(X) if parts else 0))
+        if len(X) >= KERNEL_ROWS and has_numba():
+            from icp_ml.model.stepkernel import look_up
+
+            look_up(X, flat.columns, flat.thresholds, flat.start, flat.steps, flat.missing, totals, found)
+            return totals, found.T
+        for t, column in enumerate(flat.columns.tolist()):
+            first, last = int(flat.start[t]), int(flat.start[t + 1])
+            values = X[:, column]
+            place = np.searchsorted(flat.thresholds[first:last], values, side="left")
+            steps = flat.steps[first + t : last + t + 1][place]
+            unknown = np.isnan(values)
+            if unknown.any():
+                steps[unknown] = flat.missing[t]
+            totals += steps.T
+            if parts:
+                found[column] = steps[:, 0]
+        return totals, found.T
+
+
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """All tables end to end: mean over bags first, then the bags."""
+
+    columns: Ints
+    thresholds: Floats
+    start: Ints
+    steps: Floats
+    missing: Floats
+    base: Floats
+
+
+def _flat(tables: tuple[StepTable, ...], base: Floats, *, bags: bool) -> _Flat:
+    width = 1 + len(base) if bags else 1
+
+    def widened(steps: Floats) -> Floats:
+        return np.column_stack([steps.mean(axis=1), steps])[:, :width]
+
+    return _Flat(
+        np.array([table.column for table in tables], dtype=np.int64),
+        np.concatenate([np.empty(0), *(table.thresholds for table in tables)]),
+        np.cumsum([0, *(len(table.thresholds) for table in tables)]),
+        np.concatenate([np.empty((0, width)), *(widened(table.steps) for table in tables)]),
+        np.concatenate([np.empty((0, width)), *(widened(table.missing[None, :]) for table in tables)]),
+        np.append(base.mean(), base)[:width],
+    )
+
+
+def add_bags(bags: Floats) -> Floats:
+    """Sum over bags one by one: numpy adds up a single row in another order than many."""
+    total = np.zeros(bags.shape[1])
+    for bag in bags:
+        total += bag
+    return total
+
+
+def has_numba() -> bool:
+    """Whether numba is installed."""
+    return find_spec("numba") is not None
 
 
 def compile_steps(bags: list[list[dict[str, Any]]], n_columns: int) -> StepTables:

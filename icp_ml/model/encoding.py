@@ -8,7 +8,7 @@ number of tools.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -105,11 +105,16 @@ class _ToolPlan:
     def encode(self, column: Tools, into: Floats) -> None:
         n_tools = len(self.tools)
         place = {name: code for code, name in enumerate(column.names)}
-        here = [(j, place[tool]) for j, tool in enumerate(self.tools) if tool in place]
-        if here:
-            into[:, [j for j, _ in here]] = column.uses[:, [code for _, code in here]].toarray()
-        count = np.diff(column.uses.indptr).astype(np.float64)
-        into[:, n_tools] = count - into[:, :n_tools].sum(axis=1)
+        flag = np.full(len(column.names), -1, dtype=np.int64)
+        for j, tool in enumerate(self.tools):
+            if tool in place:
+                flag[place[tool]] = j
+        sizes = np.diff(column.uses.indptr)
+        rows, flags = np.repeat(np.arange(len(sizes)), sizes), flag[column.uses.indices]
+        rows, flags = rows[flags >= 0], flags[flags >= 0]
+        into[rows, flags] = 1.0
+        count = sizes.astype(np.float64)
+        into[:, n_tools] = count - np.bincount(rows, minlength=len(sizes))
         into[:, n_tools + 1] = count
         into[~column.known, : n_tools + 2] = np.nan
         if self.missing:
@@ -214,8 +219,15 @@ class Encoder:
         encoder._replace_rates(matrix, columns, outcome, codes, prior, seed)
         return encoder, matrix
 
-    def transform(self, frame: pd.DataFrame | Columns) -> Floats:
+    def transform(self, frame: pd.DataFrame | Columns, order: Literal["C", "F"] = "C") -> Floats:
         """Encode rows; float64 of shape (rows, encoded columns), NaN = unknown.
+
+        Parameters
+        ----------
+        frame
+            Rows, or the columns already read from them.
+        order
+            Memory by rows (C) or by columns (F), which tables of step functions read faster.
 
         Raises
         ------
@@ -223,7 +235,7 @@ class Encoder:
             If a source column is missing or of the wrong kind.
         """
         columns = read_columns(frame, self.schema) if isinstance(frame, pd.DataFrame) else frame
-        matrix = np.zeros((columns.n_rows, len(self.parts)))
+        matrix = np.zeros((columns.n_rows, len(self.parts)), order=order)
         for feature in self.schema.features:
             into = matrix[:, self._slices[feature.name]]
             plan = self._plans.get(feature.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from icp_ml.errors import BundleError
 from icp_ml.model.calibration import Calibration
 from icp_ml.model.candidates import Member, member_from_state
 from icp_ml.model.columns import Floats
+from icp_ml.model.contributions import add_bags
 from icp_ml.model.encoding import Encoder
 
 Z90 = 1.6448536269514722
@@ -57,19 +59,28 @@ class Ensemble:
 
     def contributions(self, matrix: Floats) -> Floats:
         """Return contributions per encoded column; they and :attr:`base_value` add up to :meth:`log_odds`."""
-        total = np.zeros(matrix.shape)
-        for name, weight in self.weights.items():
-            total += weight * self.members[name].contributions(matrix)
-        return self.calibration.slope * total
+        parts = {name: self.members[name].contributions(matrix) for name in self.weights}
+        return self.calibration.slope * self._weighted(parts)
 
     def interval(self, matrix: Floats) -> tuple[Floats, Floats]:
         """Return the ends of a 90 % interval of the probability: bag spread and calibration uncertainty."""
-        bags = sum(weight * self.members[name].raw_bags(matrix) for name, weight in self.weights.items())
-        spread = np.asarray(bags)
-        combined = self._combined(matrix)
+        bags = {name: self.members[name].raw_bags(matrix) for name in self.weights}
+        return self._ends(self._combined(matrix), self._weighted(bags))
+
+    def explained(self, matrix: Floats) -> tuple[Floats, tuple[Floats, Floats], Floats]:
+        """Return :meth:`log_odds`, :meth:`interval` and :meth:`contributions`, bit for bit, in one pass."""
+        found = {name: self.members[name].look_up(matrix) for name in self.weights}
+        raw, bags, parts = (
+            self._weighted({name: values[i] for name, values in found.items()}) for i in range(3)
+        )
+        return self.calibration.apply(raw), self._ends(raw, bags), self.calibration.slope * parts
+
+    def _ends(self, combined: Floats, bags: Floats) -> tuple[Floats, Floats]:
         variance = self.calibration.variance(combined)
-        if len(spread) > 1:
-            variance = variance + self.calibration.slope**2 * self.bag_variance * spread.var(axis=0, ddof=1)
+        if len(bags) > 1:
+            mean = add_bags(bags) / len(bags)
+            spread = add_bags((bags - mean) ** 2) / (len(bags) - 1)
+            variance = variance + self.calibration.slope**2 * self.bag_variance * spread
         centre, half = self.calibration.apply(combined), Z90 * np.sqrt(variance)
         return expit(centre - half), expit(centre + half)
 
@@ -80,10 +91,15 @@ class Ensemble:
         return self.baseline.apply(self.members[BASELINE].raw(matrix))
 
     def _combined(self, matrix: Floats) -> Floats:
-        total = np.zeros(len(matrix))
-        for name, weight in self.weights.items():
-            total += weight * self.members[name].raw(matrix)
-        return total
+        return self._weighted({name: self.members[name].raw(matrix) for name in self.weights})
+
+    def _weighted(self, values: Mapping[str, Floats]) -> Floats:
+        names = iter(self.weights)
+        first = next(names)
+        total = self.weights[first] * values[first]
+        for name in names:
+            total += self.weights[name] * values[name]
+        return np.asarray(total)
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Return a JSON-able dict and LightGBM texts by name."""

@@ -223,6 +223,12 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.calibration_ = ensemble.calibration
         self.base_value_ = ensemble.base_value
 
+    @property
+    def ensemble(self) -> Ensemble:
+        """Encoder, members and calibration, for columns that are already read."""
+        check_is_fitted(self)
+        return self._ensemble
+
     def _check_params(self) -> None:
         unknown = [name for name in self.candidates if name not in CANDIDATES]
         if unknown or not self.candidates:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import expit
 
 from icp_ml.data.conform import conform
 from icp_ml.data.kinds import code_base
 from icp_ml.errors import ConfigError, InputWarning
 from icp_ml.insight.reasons import explain_rows
-from icp_ml.model.columns import read_columns
+from icp_ml.model.columns import Columns, read_columns
 from icp_ml.serve.match import icp_match
 from icp_ml.serve.reference import tiers
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
+BLOCK_ROWS = 16_384
 NUMBERS = ("p_retained", "p_retained_low", "p_retained_high", "p_expanded", "expected_nrr", "icp_fit")
 
 
@@ -130,22 +132,21 @@ def score_rows(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tupl
         warnings.simplefilter("ignore", InputWarning)
         conformed = conform(features, model.schema)
     table = conformed[model.schema.names]
-    chances = {name: classifier.predict_proba(table)[:, 1] for name, classifier in model.propensities.items()}
-    columns_read = read_columns(table, model.schema)
+    read = read_columns(table, model.schema)
+    numbers, texts = _explained(model, table, read, reasons)
     match, refused = icp_match(model.profile, table)
-    numbers = _numbers(model, table, chances)
     columns: dict[str, Any] = {
         "account_id": conformed["account_id"].astype(object).to_numpy(),
         "as_of": pd.to_datetime(conformed["as_of"]).astype("datetime64[us]").to_numpy(),
-        **{name: numbers[name] for name in NUMBERS},
+        **numbers,
         "tier": tiers(numbers["icp_fit"], refused),
         "icp_match": match,
-        "applicability": model.reference.applicability(columns_read),
-        **_reasons(model, table, reasons),
+        "applicability": model.reference.applicability(read),
+        **texts,
         "model_version": np.full(len(table), model.version, dtype=object),
     }
     scores = pd.DataFrame({name: _column(columns[name]) for name in score_columns(reasons)})
-    return scores, InputGaps(len(table), absent, model.reference.unseen(columns_read))
+    return scores, InputGaps(len(table), absent, model.reference.unseen(read))
 
 
 def _is_absent(name: str, features: pd.DataFrame) -> bool:
@@ -153,11 +154,47 @@ def _is_absent(name: str, features: pd.DataFrame) -> bool:
     return name not in features and (base is None or base[0] not in features)
 
 
-def _numbers(model: IcpModel, table: pd.DataFrame, chances: Mapping[str, Floats]) -> dict[str, Floats]:
-    unknown = np.full(len(table), np.nan)
-    low, high = unknown, unknown
-    if "retained" in model.propensities:
-        low, high = model.propensities["retained"].interval(table)
+def _explained(
+    model: IcpModel, table: pd.DataFrame, read: Columns, count: int
+) -> tuple[dict[str, Floats], dict[str, npt.NDArray[np.object_]]]:
+    """Return the numbers and the texts of every row, block by block: encoded matrices are wide."""
+    numbers: list[dict[str, Floats]] = []
+    texts: list[pd.DataFrame] = []
+    for start in range(0, max(len(table), 1), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        own = read.take(rows)
+        found, parts = _numbers(model, own, explain=count > 0)
+        numbers.append(found)
+        if parts is not None:
+            texts.append(_reasons(model, table.iloc[rows], own, parts, count))
+    return (
+        {name: np.concatenate([block[name] for block in numbers]) for name in NUMBERS},
+        {name: np.concatenate([block[name].to_numpy() for block in texts]) for name in _names(texts)},
+    )
+
+
+def _names(texts: list[pd.DataFrame]) -> list[str]:
+    return list(texts[0].columns) if texts else []
+
+
+def _numbers(model: IcpModel, read: Columns, *, explain: bool) -> tuple[dict[str, Floats], Floats | None]:
+    """Return the numbers of a block and, if asked for, the contributions per encoded column.
+
+    Contributions are to the chance of retention where the model knows it.
+    """
+    unknown = np.full(read.n_rows, np.nan)
+    chances: dict[str, Floats] = {}
+    low, high, parts = unknown, unknown, None
+    for target, classifier in model.propensities.items():
+        ensemble = classifier.ensemble
+        matrix = ensemble.encoder.transform(read, order="F")
+        if target == "retained":
+            log_odds, (low, high), parts = ensemble.explained(matrix)
+        else:
+            log_odds = ensemble.log_odds(matrix)
+            if explain and "retained" not in model.propensities:
+                parts = ensemble.contributions(matrix)
+        chances[target] = expit(log_odds)
     expected = model.reference.ratios.expected(chances.get("retained"), chances.get("expanded"))
     numbers = {
         "p_retained": chances.get("retained", unknown),
@@ -167,21 +204,18 @@ def _numbers(model: IcpModel, table: pd.DataFrame, chances: Mapping[str, Floats]
         "expected_nrr": unknown if expected is None else expected,
     }
     numbers["icp_fit"] = model.reference.percentile(numbers[model.reference.basis])
-    return numbers
+    return numbers, parts if explain else None
 
 
-def _reasons(model: IcpModel, table: pd.DataFrame, count: int) -> dict[str, npt.NDArray[np.object_]]:
-    """Name what pushes an account's chance up and down, of retention where the model knows it."""
-    if count == 0:
-        return {}
+def _reasons(model: IcpModel, table: pd.DataFrame, read: Columns, parts: Floats, count: int) -> pd.DataFrame:
+    """Name what pushes an account's chance up and down."""
     target = "retained" if "retained" in model.propensities else "expanded"
-    matrix, encoder = model.propensities[target].encoded_contributions(table)
-    summed = np.zeros((len(table), len(model.schema.names)))
-    for j, source in enumerate(encoder.source_of):
-        summed[:, source] += matrix[:, j]
-    contributions = pd.DataFrame(summed, columns=model.schema.names)
-    texts = explain_rows(contributions, table, model.schema, count=count, encoded=(matrix, encoder))
-    return {name: texts[name].astype(object).to_numpy() for name in texts.columns}
+    encoder = model.propensities[target].ensemble.encoder
+    summed = np.zeros((len(model.schema.names), len(table)))
+    for j, source in enumerate(encoder.source_of.tolist()):
+        summed[source] += parts[:, j]
+    contributions = pd.DataFrame(np.ascontiguousarray(summed.T), columns=model.schema.names)
+    return explain_rows(contributions, table, model.schema, count=count, encoded=(parts, encoder), read=read)
 
 
 def _column(values: Any) -> pd.Series[Any]:

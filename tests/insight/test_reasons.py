@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from icp_ml.data.schema import Feature, Schema
+from icp_ml.insight.predicates import number_text
 from icp_ml.insight.reasons import explain_rows
 
 SCHEMA = Schema(
@@ -77,3 +78,43 @@ def test_more_asked_for_than_there_are_features() -> None:
     texts = explain_rows(PARTS, FRAME, SCHEMA, count=6)
     assert texts.shape == (2, 12)
     assert texts["reason_6"].isna().all()
+
+
+def test_numbers_and_amounts_are_rounded_as_python_rounds_them() -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.round(rng.normal(size=400) * 10.0 ** rng.integers(-6, 9, 400), rng.integers(0, 6))
+    edges = [999.5, 999.95, 999.949, 1000.5, 1001.5, 0.12345, 2.5, 0.00125, 1e6, 999_999.6, 12.0001, -3.25]
+    values = np.array([*sizes, *rng.integers(0, 10**6, 200) / 1000, *edges]) + 0.0
+    amounts = np.array([*rng.normal(0, 0.5, len(values) - 4), 0.125, 0.005, 1.005, 2.675])
+    told = explain_rows(
+        pd.DataFrame({"size": amounts}), pd.DataFrame({"size": values}), Schema((Feature("size", "numeric"),))
+    )
+    for value, amount, text, risk in zip(values, amounts, told["reason_1"], told["risk_1"], strict=True):
+        said = f"size is {number_text(value)} ({amount:+.2f})" if abs(amount) >= 0.005 else None
+        assert (text if amount > 0 else risk) == said
+    zero = explain_rows(
+        pd.DataFrame({"size": [0.1, 0.1]}),
+        pd.DataFrame({"size": [-0.0, 0.0]}),
+        Schema((Feature("size", "numeric"),)),
+    )
+    assert zero["reason_1"].tolist() == ["size is 0 (+0.10)"] * 2
+
+
+def test_a_tool_is_written_as_the_account_writes_it_in_reasons_and_in_risks() -> None:
+    names = ("dbt", "sales force")
+    parts = [SimpleNamespace(feature="technologies", role="tool", value=name) for name in names]
+    stacks = [["DBT", "Sales  Force"], ["sales force", "Dbt"], [], ["Sales Force"]]
+    frame = pd.DataFrame({"technologies": pd.Series(stacks, dtype=object)})
+    matrix = np.array([[0.3, -0.2], [-0.3, 0.2], [0.3, -0.2], [-0.1, 0.1]])
+    schema = Schema((Feature("technologies", "technologies"), Feature("x", "numeric")))
+    told = explain_rows(
+        pd.DataFrame({"technologies": [0.1, -0.1, 0.1, 0.1]}),
+        frame,
+        schema,
+        count=1,
+        encoded=(matrix, SimpleNamespace(parts=parts)),
+    )
+    assert told["reason_1"].tolist() == ["uses DBT (+0.10)", None, "does not use dbt (+0.10)"] + [
+        "uses Sales Force (+0.10)"
+    ]
+    assert told["risk_1"].tolist() == [None, "uses Dbt (-0.10)", None, None]

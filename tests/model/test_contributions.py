@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
+from icp_ml.model import contributions
 from icp_ml.model.contributions import compile_steps
 from icp_ml.model.estimator import (
     booster_from_text,
@@ -121,3 +124,31 @@ def test_same_seed_same_text():
     first, second, third = (booster_to_text(fit_booster(X, y, params, seed, 30)) for seed in (5, 5, 6))
     assert first == second
     assert first != third
+
+
+def test_kernel_and_numpy_give_the_same_bits_alone_and_in_the_crowd(monkeypatch):
+    X, y = data(3)
+    X = np.vstack([X, np.full((1, 5), np.nan)])
+    boosters = [fit_booster(X[:-1], y, PARAMS, seed, 60) for seed in range(3)]
+    tables = compile_steps([dump_trees(booster) for booster in boosters], X.shape[1])
+    plain = (*tables.look_up(X), tables.raw(X), tables.raw_bags(X), tables.contributions(X))
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
+    for order in ("C", "F"):
+        asked = np.asarray(X, order=order)
+        found = (*tables.look_up(asked), tables.raw(asked), tables.raw_bags(asked))
+        for one, other in zip((*found, tables.contributions(asked)), plain, strict=True):
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(plain[0], plain[3])
+    np.testing.assert_array_equal(plain[1], plain[4])
+    for row in range(0, len(X), 50):
+        np.testing.assert_array_equal(tables.raw_bags(X[[row]]), plain[1][:, [row]])
+
+
+def test_without_numba_the_numpy_path_is_taken(monkeypatch):
+    X, y = data(4)
+    tables = compile_steps([dump_trees(fit_booster(X, y, PARAMS, 0, 20))], X.shape[1])
+    wanted = tables.raw(X)
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
+    monkeypatch.setattr(contributions, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "icp_ml.model.stepkernel", None)
+    np.testing.assert_array_equal(tables.raw(X), wanted)
