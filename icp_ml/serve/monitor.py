@@ -91,7 +91,7 @@ def monitor(
     labels: pd.DataFrame | None = None,
     *,
     level: float = 0.95,
-    false_alarms: float = 0.04,
+    false_alarms: float = 0.03,
     material: float = 0.05,
     least_weight: float = 0.01,
 ) -> Monitoring:
@@ -320,6 +320,8 @@ def _measure(row: Mapping[str, Any], *, matured: bool) -> str:
         verdict = "alarm: beyond"
     elif row["low"] <= row["realised"] <= row["high"]:
         verdict = "in keeping with"
+    elif (row["realised"] > row["high"]) == (row["metric"] == "auc"):
+        verdict = "no alarm, better than"
     else:
-        verdict = "no alarm, outside"
+        verdict = "no alarm, worse than"
     return f"{name} {shown('realised')}, {verdict} what was expected, {span}"

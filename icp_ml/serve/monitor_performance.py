@@ -40,6 +40,9 @@ PERFORMANCE_COLUMNS = (
 AUC, LOG_LOSS = "auc", "log_loss"
 RATES = {"retained": "churn", "expanded": "expansion"}
 SEED = 20_263
+CHOICES = 1.0
+"""Variances of the slope that are added for the choices of the model, made on the same rows; chosen on
+simulated bases, where models differ by more than the covariance of their calibration says."""
 _CELLS = 20_000_000
 _MOST_DRAWS, _FEWEST_DRAWS = 1_000, 200
 
@@ -185,11 +188,13 @@ def draw_measures(log_odds: Floats, calibration: Calibration) -> dict[str, Float
     raw = (log_odds - calibration.intercept) / calibration.slope if calibration.slope > 0 else np.zeros(n)
     covariance = np.array(calibration.covariance).reshape(2, 2)
     shifts = rng.multivariate_normal(np.zeros(2), covariance, size=draws, method="eigh")
+    tilts = rng.normal(0.0, np.sqrt(CHOICES * covariance[0, 0]), draws)
+    centred = raw - raw.mean()
     ranks = rankdata(log_odds)
     rest = float(np.logaddexp(0.0, log_odds).mean())
     found = {AUC: np.full(draws, np.nan), LOG_LOSS: np.zeros(draws), "rate": np.zeros(draws)}
-    for b, (slope, intercept) in enumerate(shifts):
-        y = rng.random(n) < expit(log_odds + slope * raw + intercept)
+    for b, ((slope, intercept), tilt) in enumerate(zip(shifts, tilts, strict=True)):
+        y = rng.random(n) < expit(log_odds + slope * raw + intercept + tilt * centred)
         good = int(y.sum())
         if 0 < good < n:
             found[AUC][b] = (ranks[y].sum() - good * (good + 1) / 2.0) / (good * (n - good))
