@@ -120,7 +120,7 @@ def drift_rows(model: IcpModel, columns: Columns, fit_score: Floats, limits: Lim
     weights = field_weights(model)
     whole = limits.chance * SCORE_SHARE / 2.0
     changes = [_score(model.reference, fit_score, whole), _mix(typicality, columns, whole)]
-    chances = _chances(weights, limits)
+    chances = shared_chances(weights, limits)
     changes += list(_fields(typicality, columns, chances))
     rows = []
     for change in changes:
@@ -161,7 +161,7 @@ def _score(reference: Reference, fit_score: Floats, chance: float) -> Change:
 def _mix(typicality: Typicality, columns: Columns, chance: float) -> Change:
     """Chance that an account of the batch is more unlike the training accounts than one of these."""
     above = float(typicality.percentile(columns).mean() / 100.0)
-    floor = _mix_floor(chance, columns.n_rows, typicality.n_accounts)
+    floor = mix_floor(chance, columns.n_rows, typicality.n_accounts)
     return Change(ALL_FIELDS, "mix", "unlike the training accounts", above - 0.5, floor, 0.5, above)
 
 
@@ -170,13 +170,13 @@ def _normal_floor(chance: float, n: int, m: int) -> float:
     return float(-ndtri(chance / 2.0) * np.sqrt((1.0 / n + 1.0 / m) / 12.0))
 
 
-def _mix_floor(chance: float, n: int, m: int) -> float:
+def mix_floor(chance: float, n: int, m: int) -> float:
     """Return what the mean atypicality of n fresh accounts stays below; it was fitted on m others."""
     spread = np.sqrt((1.0 / n + 1.0 / m) / 12.0 + (MIX_SPREAD / m) ** 2)
     return float(MIX_BIAS / np.sqrt(m) - ndtri(chance) * spread)
 
 
-def _chances(weights: Mapping[str, float], limits: Limits) -> dict[str, float]:
+def shared_chances(weights: Mapping[str, float], limits: Limits) -> dict[str, float]:
     """Share the chance of a false alarm among the fields that can raise one, half of it by their weight.
 
     Weighted Bonferroni (Genovese, Roeder and Wasserman 2006, *Biometrika* 93, 509-524): the weights don't

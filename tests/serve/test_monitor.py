@@ -14,7 +14,14 @@ from sklearn.metrics import log_loss, roc_auc_score
 import icp_ml as icp
 from icp_ml.insight.wording import forbidden_words
 from icp_ml.model.calibration import Calibration
-from icp_ml.serve.monitor_drift import DRIFT_COLUMNS, field_weights, share_floor
+from icp_ml.serve.monitor_drift import (
+    DRIFT_COLUMNS,
+    Limits,
+    field_weights,
+    mix_floor,
+    share_floor,
+    shared_chances,
+)
 from icp_ml.serve.monitor_performance import (
     PERFORMANCE_COLUMNS,
     Levels,
@@ -319,3 +326,15 @@ def test_more_accounts_lower_the_floor(model, quarter):
 
     for kind in ("score", "mix"):
         assert row(many, kind=kind)["noise_floor"] < row(few, kind=kind)["noise_floor"]
+
+
+def test_heavy_fields_have_lower_floors_and_light_ones_take_no_chance():
+    chances = shared_chances({"heavy": 0.8, "other": 0.195, "light": 0.005}, Limits(chance=0.02))
+
+    assert chances["heavy"] + chances["other"] == pytest.approx(0.015)
+    assert chances["heavy"] > 1.5 * chances["other"] > chances["light"]
+
+
+def test_the_whole_is_judged_by_what_fitting_it_on_few_accounts_costs():
+    assert mix_floor(0.0025, 1000, 100) > 2 * mix_floor(0.0025, 1000, 1000) > 0.1
+    assert mix_floor(0.0025, 10**6, 1000) > 0.05
