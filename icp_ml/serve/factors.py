@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icp_ml.model.contributions import has_numba
+
 Floats = npt.NDArray[np.float64]
 
 MOST_FACTORS = 8
+KERNEL_ROWS = 2_000
+"""Rows from which numba is worth its import."""
 CHUNK = 4096
 _ROUNDS = 25
 _LEAST_UNIQUE = 0.05
@@ -49,6 +53,7 @@ class Factors:
             as there are eigenvalues above what noise of this shape has (Marchenko and Pastur), at most 8.
         """
         n, p = z.shape
+        z = np.ascontiguousarray(z)
         known = np.isfinite(z)
         filled = np.where(known, z, 0.0)
         pairs = known.astype(np.float64).T @ known.astype(np.float64)
@@ -106,7 +111,13 @@ class Factors:
     def _solve(self, z: Floats) -> tuple[Floats, Floats, Floats]:
         """Return factor scores, squared Mahalanobis distances and plain squared lengths per row."""
         rows, count = len(z), self.loadings.shape[1]
-        squares, plain = np.zeros(rows), np.zeros(rows)
+        squares, plain, explained = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+        scores = np.zeros((count, rows))
+        if rows >= KERNEL_ROWS and has_numba():
+            from icp_ml.serve.factorkernel import solve
+
+            solve(z, self.loadings, self.unique, scores, squares, plain, explained)
+            return scores.T, squares - explained, plain
         sums = np.zeros((count, rows))
         gram = np.zeros((count, count, rows))
         gram[np.arange(count), np.arange(count)] = 1.0
@@ -119,18 +130,10 @@ class Factors:
                 sums[a] += value * (loading[a] / self.unique[j])
                 for b in range(a + 1):
                     gram[a, b] += known * (loading[a] * loading[b] / self.unique[j])
+        _eliminate(gram, sums, scores)
         for a in range(count):
-            for b in range(a):
-                gram[b, a] = gram[a, b]
-        if count == 0:
-            return np.zeros((rows, 0)), squares, plain
-        right = np.ascontiguousarray(sums.T)
-        solved = np.linalg.solve(np.ascontiguousarray(gram.transpose(2, 0, 1)), right[:, :, None])
-        score = np.asarray(solved[:, :, 0], dtype=np.float64)
-        explained = np.zeros(rows)
-        for a in range(count):
-            explained += right[:, a] * score[:, a]
-        return score, squares - explained, plain
+            explained += sums[a] * scores[a]
+        return scores.T, squares - explained, plain
 
     def _measure(self, z: Floats) -> tuple[Floats, Floats]:
         score, rest, plain = self._solve(z)
@@ -151,3 +154,23 @@ class Factors:
         if loadings.size == 0:
             loadings = np.zeros((len(unique), 0))
         return cls(loadings, unique)
+
+
+def _eliminate(gram: Floats, sums: Floats, scores: Floats) -> None:
+    """Solve by the factors L D L' of each row's matrix, whose lower half is given and overwritten."""
+    count = len(sums)
+    for a in range(count):
+        for b in range(a):
+            ratio = gram[a, b] / gram[b, b]
+            for c in range(b + 1, a + 1):
+                # rows after b still hold their entries times the pivot
+                gram[a, c] -= ratio * (gram[c, b] * gram[b, b] if c < a else gram[a, b])
+            gram[a, b] = ratio
+    for a in range(count):
+        scores[a] = sums[a]
+        for b in range(a):
+            scores[a] -= gram[a, b] * scores[b]
+    for a in range(count - 1, -1, -1):
+        scores[a] /= gram[a, a]
+        for b in range(a + 1, count):
+            scores[a] -= gram[b, a] * scores[b]

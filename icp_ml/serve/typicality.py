@@ -159,9 +159,13 @@ class Detector:
         bare = cls(numbers, levels, tools, known, flags, Factors(np.zeros((0, 0)), np.zeros(0)))
         return cls(numbers, levels, tools, known, flags, Factors.fit(bare.coordinates(columns)))
 
-    def coordinates(self, columns: Columns) -> Floats:
+    def scored(self, columns: Columns) -> dict[str, Floats]:
+        """Return the normal scores of each number."""
+        return {name: margin.scored(columns.numbers[name]) for name, margin in self.numbers.items()}
+
+    def coordinates(self, columns: Columns, scored: Mapping[str, Floats] | None = None) -> Floats:
         """Return normal scores of numbers and standardised flags, NaN unknown, shape (n_rows, n)."""
-        parts = [margin.scored(columns.numbers[name]) for name, margin in self.numbers.items()]
+        parts = list((self.scored(columns) if scored is None else scored).values())
         flags = [(name, level) for name, level, _ in self.flags]
         shares = np.array([share for _, _, share in self.flags])
         held = _held(columns, flags)
@@ -169,15 +173,15 @@ class Detector:
             (column - share) / np.sqrt(share * (1.0 - share))
             for column, share in zip(held, shares, strict=True)
         ]
-        return np.stack(parts, axis=1) if parts else np.zeros((columns.n_rows, 0))
+        return np.stack(parts).T if parts else np.zeros((columns.n_rows, 0))
 
-    def surprises(self, columns: Columns) -> Surprises:
+    def surprises(self, columns: Columns, scored: Mapping[str, Floats] | None = None) -> Surprises:
         """Return what each field of each row says on its own."""
         fields: dict[str, Floats] = {}
         new: dict[str, Floats] = {}
         rarity: dict[str, Floats] = {}
-        for name, margin in self.numbers.items():
-            fields[name] = surprise_of_scores(margin.scored(columns.numbers[name]))
+        for name, scores in (self.scored(columns) if scored is None else scored).items():
+            fields[name] = surprise_of_scores(scores)
         for name, level_margin in self.levels.items():
             fields[name], is_new = level_margin.surprises(columns.categories[name])
             new[name] = np.where(is_new, level_margin.new, 0.0)
@@ -191,7 +195,8 @@ class Detector:
 
     def ways(self, columns: Columns) -> dict[str, Floats]:
         """Return one number per row for each way to be unlike the accounts; large is unlike."""
-        said = self.surprises(columns)
+        scored = self.scored(columns)
+        said = self.surprises(columns, scored)
         n = columns.n_rows
         most, total, count, new, unknown, mix = (np.zeros(n) for _ in range(6))
         for values in said.fields.values():
@@ -207,7 +212,7 @@ class Detector:
         for name, gone in said.missing.items():
             share = self.known[name]
             unknown += np.where(gone, -np.log1p(-share), -np.log(share))
-        along, off = self.factors.measure(self.coordinates(columns))
+        along, off = self.factors.measure(self.coordinates(columns, scored))
         many = (total - count) / np.sqrt(np.maximum(count, 1.0))
         found = (new, most, many, along, off, mix, unknown)
         return dict(zip(WEIGHTS, found, strict=True))
@@ -270,8 +275,7 @@ class Typicality:
         starts = range(0, columns.n_rows, BLOCK)
         if len(starts) < 2:
             return self._percentile(columns)
-        stops = [min(start + BLOCK, columns.n_rows) for start in starts]
-        blocks = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
+        blocks = [slice(start, start + BLOCK) for start in starts]
         return np.concatenate([self._percentile(columns.take(rows)) for rows in blocks])
 
     def _percentile(self, columns: Columns) -> Floats:

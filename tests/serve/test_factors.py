@@ -1,0 +1,49 @@
+"""The factor model: kernel and numpy give the same bits, and those solve the normal equations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from icp_ml.serve import factors
+from icp_ml.serve.factors import Factors
+
+
+@pytest.fixture
+def sample() -> tuple[Factors, np.ndarray]:
+    rng = np.random.default_rng(0)
+    loadings = 0.4 * rng.normal(size=(30, 5))
+    z = rng.normal(size=(300, 5)) @ loadings.T + rng.normal(size=(300, 30))
+    z[rng.random(z.shape) < 0.25] = np.nan
+    z[0] = np.nan
+    return Factors(loadings, 0.3 + rng.random(30)), z
+
+
+def test_scores_solve_the_normal_equations(sample: tuple[Factors, np.ndarray]) -> None:
+    model, z = sample
+    scores = model.scores(z)
+    for row in (0, 1, 77):
+        known = np.isfinite(z[row])
+        weighted = model.loadings[known].T / model.unique[known]
+        wanted = np.linalg.solve(np.eye(5) + weighted @ model.loadings[known], weighted @ z[row, known])
+        np.testing.assert_allclose(scores[row], wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_kernel_and_numpy_give_the_same_bits(
+    sample: tuple[Factors, np.ndarray], order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, z = sample
+    along, off = model.measure(z)
+    monkeypatch.setattr(factors, "KERNEL_ROWS", 1)
+    found = model.measure(np.asarray(z, order=order))
+    np.testing.assert_array_equal(found, (along, off))
+    for row in range(0, 300, 60):
+        np.testing.assert_array_equal(np.ravel(model.measure(z[[row]])), (along[row], off[row]))
+
+
+def test_without_factors_or_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factors, "KERNEL_ROWS", 1)
+    bare = Factors(np.zeros((3, 0)), np.ones(3))
+    np.testing.assert_array_equal(bare.measure(np.ones((4, 3))), np.zeros((2, 4)))
+    assert bare.measure(np.ones((0, 3)))[0].shape == (0,)
