@@ -15,6 +15,7 @@ PROMOTED = "promoted"
 ROLLED_BACK = "rolled_back"
 MOVED = "moved_by_hand"
 COLUMNS = ("sequence", "at", "action", "version", "replaces", "reason")
+_DTYPES = {"sequence": "int64", "at": "datetime64[us, UTC]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,14 @@ def earlier_champion(changes: Sequence[Change]) -> str | None:
 
 def history_frame(changes: Iterable[Change]) -> pd.DataFrame:
     """Return the history as a frame, oldest first: sequence, at, action, version, replaces, reason."""
-    rows = [{name: getattr(change, name) for name in COLUMNS} for change in changes]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("sequence", ignore_index=True)
+    rows = sorted(changes, key=lambda change: change.sequence)
+    # Object columns, as text columns would turn None (no champion) into NaN.
+    return pd.DataFrame(
+        {
+            name: pd.Series([getattr(row, name) for row in rows], dtype=_DTYPES.get(name, "object"))
+            for name in COLUMNS
+        }
+    )
 
 
 def _end_of(moment: date | datetime | str) -> datetime:

@@ -65,4 +65,6 @@ def test_changes_survive_as_plain_data_and_as_a_frame():
     frame = history_frame(reversed(changes))
     assert list(frame.columns) == list(COLUMNS)
     assert frame["version"].tolist() == ["m/1", "m/0"]
+    assert frame["replaces"].tolist() == [None, "m/1"]
+    assert frame["at"].tolist() == [change.at for change in changes]
     assert history_frame([]).empty
