@@ -23,7 +23,8 @@ Severity = Literal["refuse", "quarantine", "note"]
 #: Odds ratio above which no honest single trait is believed; a pure group must be too large even for it, and
 #: for the luckiest of so many traits as strong as that.
 STRONG_TRAIT, MOST_STRONG = 5.0, 20
-_PURE_LEVEL, _ECHO_LEVEL = 0.01, 1e-6
+# A tool is taken out of the lists; for a level or an empty cell the whole column goes, so more is asked.
+_PURE_TOOL, _PURE_COLUMN, _ECHO_LEVEL = 0.01, 1e-4, 1e-6
 _LEAST_AREA, _LEAST_ERRORS = 0.60, 5.0
 _UNIQUE, _DENSE, _IN_ORDER, _TIME_AREA = 0.98, 20.0, 0.99, 0.95
 _LATE_SHARE, _LATE_ROWS = 0.01, 10
@@ -102,7 +103,7 @@ def pure_groups(dataset: Dataset, outcome: Outcome) -> Iterator[Finding]:
         if 0 < events < n_rows or not n_rows:
             continue
         chance = tried * (high if events else low) ** n_accounts
-        if chance < _PURE_LEVEL:
+        if chance < (_PURE_COLUMN if tool is None else _PURE_TOOL):
             said = f"all {n_accounts} accounts with {text} have {outcome.name} = {bool(events)}"
             yield Finding(name, "pure", "quarantine", float(chance), said, outcome.name, tool)
 
