@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -68,7 +69,7 @@ def profile(
     epilog=examples(
         "icp-ml score --config icp.toml",
         "icp-ml score --model bundle/ --data crm/ --as-of 2025-09-30 --out scores/",
-        'icp-ml score --model models:/icp@champion --features "base/*.parquet" --out scores/',
+        'icp-ml score --model models:/icp@champion --features "base/*.parquet" --out scores/ --resume',
     )
 )
 @model_options
@@ -77,7 +78,7 @@ def profile(
 )
 @click.option(
     "--features",
-    help='Parquet files of features instead of tables: a folder or a glob such as "base/*.parquet".',
+    help='Parquet or csv files of features instead of tables: a folder or a glob such as "base/*.parquet".',
 )
 @click.option("--as-of", type=Day(), help="Day to describe the accounts on. Default: today.")
 @click.option(
@@ -89,6 +90,15 @@ def profile(
     "--reasons", type=click.IntRange(min=0), help="Reasons and risks per account. Default: 3, or as set."
 )
 @click.option("--overwrite", is_flag=True, help="Replace scores that are already there.")
+@click.option("--resume", is_flag=True, help="Keep finished parts of an interrupted run; needs --features.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["parquet", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="Of the parts; csv needs --features.",
+)
 def score(
     model: str | None,
     tracking_uri: str | None,
@@ -99,12 +109,18 @@ def score(
     out: Path | None,
     reasons: int | None,
     overwrite: bool,
+    resume: bool,
+    kind: str,
 ) -> None:
     """Score accounts: chances, tier, reasons, risks."""
     say = progress()
     config = read_config(config_path)
     if features is not None and (data is not None or as_of is not None):
         raise ConfigError("expected --features or --data with --as-of, found both: features carry their day")
+    if features is None and (resume or kind != "parquet"):
+        raise ConfigError(
+            "expected --features with --resume or --format csv, found none: tables have no parts"
+        )
     source = data or (config.source if config is not None and features is None else None)
     if source is None and features is None:
         raise ConfigError("expected --data, --features or --config, found none: name what to score")
@@ -115,7 +131,8 @@ def score(
     loaded = read_model(model, tracking_uri, config)
     say(f"model {loaded.version or model}")
     if features is not None:
-        _score_files(loaded, features, folder, count, overwrite, say)
+        settings = {"reasons": count, "overwrite": overwrite, "resume": resume, "format": kind}
+        _score_files(loaded, features, folder, settings, say)
         return
     grace = config.technology_grace_days if config is not None else 0
     day = as_of or datetime.now(tz=UTC).date()
@@ -217,18 +234,17 @@ def tiers_text(scores: pd.DataFrame) -> str:
     return f"{len(scores):,} accounts scored; tiers {counts}; {outside:,} unlike those learnt from"
 
 
-def _score_files(
-    model: IcpModel, features: str, folder: Path, reasons: int, overwrite: bool, say: Say
-) -> None:
-    from icp_ml.serve.stream import score_parquet
+def _score_files(model: IcpModel, features: str, folder: Path, settings: dict[str, Any], say: Say) -> None:
+    from icp_ml.serve.stream import pace_text, score_parquet
 
-    said = [0]
+    said, start = [0], monotonic()
 
     def tell(done: int, total: int) -> None:
         part = SAID_EVERY * done // max(total, 1)
         if part > said[0]:
             said[0] = part
-            say(f"scored {done:,} of {total:,} accounts")
+            say(f"scored {pace_text(done, total, monotonic() - start)}")
 
-    run = score_parquet(model, features, folder, reasons=reasons, overwrite=overwrite, progress=tell)
-    click.echo(f"{run.rows:,} accounts scored; {len(run.files)} files in {run.path}")
+    run = score_parquet(model, features, folder, progress=tell, **settings)
+    kept = f", {run.kept} of them kept" if run.kept else ""
+    click.echo(f"{run.rows:,} accounts scored; {len(run.files)} files in {run.path}{kept}")

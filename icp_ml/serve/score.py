@@ -7,7 +7,8 @@ in batches, so a score in a file equals the score of a frame bit for bit.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +125,27 @@ def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) ->
 
 def score_rows(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tuple[pd.DataFrame, InputGaps]:
     """Score a frame and return the gaps of its input instead of warning about them."""
+    with quiet_gaps():
+        return score_batch(model, features, reasons=reasons)
+
+
+@contextmanager
+def quiet_gaps() -> Iterator[None]:
+    """Keep gaps from being told once per batch: they are counted, and told once by the caller.
+
+    Warnings are a setting of the process, so this belongs around threads, not inside them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        yield
+
+
+def score_batch(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tuple[pd.DataFrame, InputGaps]:
+    """Score a frame inside :func:`quiet_gaps` and return the gaps of its input."""
     if reasons < 0:
         raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
     absent = {name: len(features) for name in model.schema.names if _is_absent(name, features)}
-    with warnings.catch_warnings():
-        # The same gaps are counted here and told once by the caller, not once per batch.
-        warnings.simplefilter("ignore", InputWarning)
-        conformed = conform(features, model.schema)
+    conformed = conform(features, model.schema)
     table = conformed[model.schema.names]
     read = read_columns(table, model.schema)
     numbers, texts = _explained(model, table, read, reasons)

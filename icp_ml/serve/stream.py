@@ -1,28 +1,43 @@
-"""Scores for a whole account base: parquet in, parquet out, a batch in memory at a time."""
+"""Scores for a whole account base: parquet or csv in and out, a few batches in memory at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from icp_ml.errors import ConfigError, TableError
-from icp_ml.serve.score import NUMBERS, InputGaps, score_columns, score_rows
+from icp_ml.serve.score import NUMBERS, InputGaps, quiet_gaps, score_batch, score_columns
+from icp_ml.serve.sources import (
+    ENDINGS,
+    RUN_FILE,
+    Source,
+    count_rows,
+    find_files,
+    fingerprint,
+    read_batches,
+)
 
 if TYPE_CHECKING:
     from icp_ml.serve.training import IcpModel
 
-Source = str | Path | Sequence[str | Path]
-Progress = Callable[[int, int], None]
+__all__ = ["ScoreRun", "find_files", "pace_text", "score_parquet"]
 
-RUN_FILE = "_scores.json"
-_PART = "part-*.parquet"
+Progress = Callable[[int, int], None]
+Format = Literal["parquet", "csv"]
+
+MOST_THREADS = 8
+_PART = "part-*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +54,27 @@ class ScoreRun:
         Folder of the parts.
     gaps
         What the input lacked or had that training never saw, over all files.
+    kept
+        How many of the parts an earlier run had finished.
     """
 
     rows: int
     files: tuple[Path, ...]
     path: Path
     gaps: InputGaps
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is the same for all parts of a run."""
+
+    model: IcpModel
+    reasons: int
+    batch_rows: int
+    format: Format
+    n_jobs: int
+    facts: Mapping[str, str]
 
 
 def score_parquet(
@@ -53,30 +83,42 @@ def score_parquet(
     out: str | Path,
     *,
     reasons: int = 3,
-    batch_rows: int = 65_536,
+    batch_rows: int = 32_768,
     overwrite: bool = False,
+    resume: bool = False,
+    format: Format = "parquet",
+    n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> ScoreRun:
-    """Score parquet files of features into a folder, one part per input file.
+    """Score files of features into a folder, one part per input file.
 
-    Memory is bounded by ``batch_rows``, whatever the size of the base. A part appears under its name only
-    when it's complete; the file ``_scores.json`` appears last, so a folder without it is an unfinished run.
+    Memory is bounded by ``batch_rows`` and ``n_jobs``, whatever the size of the base. A part appears under
+    its name only when it's complete; the file ``_scores.json`` appears last, so a folder without it is an
+    unfinished run, which ``resume=True`` takes up.
 
     Parameters
     ----------
     model
         A trained model.
     source
-        A file, a glob, a folder (all its ``*.parquet``, sorted, without scores of earlier runs), or a list of
-        these.
+        A parquet or csv file, a glob, a folder (all files below it, sorted, without scores of earlier runs),
+        or a list of these. Folders such as ``region=EMEA`` are columns of the files below them. Cells of a
+        csv file are read as the model knows the column, technologies split as in training, else by ``;``.
     out
         Folder for the parts ``part-00000.parquet`` ...
     reasons
         Reasons and risks per account.
     batch_rows
-        Rows in memory at a time.
+        Rows that a thread works on at a time.
     overwrite
         Replace the scores that are already in ``out``.
+    resume
+        Keep the parts in ``out`` that this model made of the same bytes with the same settings, and replace
+        the others.
+    format
+        Of the parts: "parquet" (zstd) or "csv".
+    n_jobs
+        Threads; None = all cores, at most 8. The result doesn't depend on it.
     progress
         Called after each batch with (rows done, rows in all).
 
@@ -87,9 +129,9 @@ def score_parquet(
     Raises
     ------
     ConfigError
-        ``out`` already holds scores and ``overwrite`` is False, or holds input files.
+        ``out`` already holds scores and neither ``overwrite`` nor ``resume`` is given, or holds input files.
     TableError
-        No parquet file was found, a file can't be read, or a part doesn't have the rows of its input.
+        No file was found, a file can't be read, or a part doesn't have the rows of its input.
     InputMismatchError
         A file lacks the account column, or a column can't be read as the model knows it.
 
@@ -98,100 +140,123 @@ def score_parquet(
     InputWarning
         Once for all files: absent columns, unseen levels and tools, with counts.
     """
+    job = _job(model, reasons, batch_rows, format, n_jobs)
+    inputs = find_files(source, ENDINGS)
+    folder = Path(out)
+    _prepare(folder, inputs, overwrite=overwrite, resume=resume)
+    sizes = [count_rows(path) for path in inputs]
+    gaps, entries, kept = InputGaps(), [], 0
+    with quiet_gaps():
+        for number, (path, size) in enumerate(zip(inputs, sizes, strict=True)):
+            part = folder / f"part-{number:05d}.{format}"
+            wanted = {**job.facts, "source": path.name, "sha256": fingerprint(path), "rows": size}
+            entry = _finished(part, wanted) if resume else None
+            if entry is None:
+                own = InputGaps()
+                for batch_gaps in _score_file(job, path, part, wanted):
+                    own += batch_gaps
+                    if progress is not None:
+                        progress(gaps.rows + own.rows, sum(sizes))
+                entry = _finish(part, wanted, own)
+            else:
+                kept, own = kept + 1, InputGaps(size, entry["missing"], entry["unseen"])
+                if progress is not None:
+                    progress(gaps.rows + own.rows, sum(sizes))
+            gaps += own
+            entries.append(entry)
+    _close(folder, job, entries)
+    gaps.warn(stacklevel=2)
+    return ScoreRun(gaps.rows, tuple(folder / entry["part"] for entry in entries), folder, gaps, kept)
+
+
+def pace_text(done: int, total: int, seconds: float) -> str:
+    """Say how far a run is, how fast, and how long it still takes.
+
+    Examples
+    --------
+    >>> pace_text(1_200_000, 10_000_000, 30.0)
+    '1,200,000 of 10,000,000 accounts, 40,000 per second, 3 min 40 s left'
+    """
+    rate = done / max(seconds, 1e-9)
+    left = round((total - done) / max(rate, 1e-9))
+    time = f"{left // 60} min {left % 60} s" if left >= 60 else f"{left} s"
+    return f"{done:,} of {total:,} accounts, {rate:,.0f} per second, {time} left"
+
+
+def _job(model: IcpModel, reasons: int, batch_rows: int, format: Format, n_jobs: int | None) -> _Job:
     if batch_rows < 1:
         raise ConfigError(f"expected batch_rows of at least 1, found {batch_rows}", batch_rows=batch_rows)
-    inputs = find_files(source)
-    folder = Path(out)
-    sizes = [_rows_of(path) for path in inputs]
-    _clear(folder, inputs, overwrite=overwrite)
-    schema = _arrow_schema(model, reasons)
-    gaps, parts = InputGaps(), []
-    for number, (path, size) in enumerate(zip(inputs, sizes, strict=True)):
-        part = folder / f"part-{number:05d}.parquet"
-        done = sum(sizes[:number])
-        for batch_gaps in _score_file(model, path, part, schema, reasons=reasons, batch_rows=batch_rows):
-            gaps += batch_gaps
-            if progress is not None:
-                progress(gaps.rows, sum(sizes))
-        _check_rows(part, expected=size, written=gaps.rows - done)
-        parts.append(part)
-    _write_run_file(folder, model, parts, sizes, inputs)
-    gaps.warn(stacklevel=2)
-    return ScoreRun(gaps.rows, tuple(parts), folder, gaps)
+    if reasons < 0:
+        raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
+    if format not in ("parquet", "csv"):
+        raise ConfigError(f'expected format "parquet" or "csv", found {format!r}', format=format)
+    if n_jobs is not None and n_jobs < 1:
+        raise ConfigError(f"expected n_jobs of at least 1, found {n_jobs}", n_jobs=n_jobs)
+    facts = {
+        "model_version": model.version,
+        "model_sha256": _model_digest(model),
+        "dataset_fingerprint": str(model.facts.get("dataset_fingerprint", "")),
+        "reasons": str(reasons),
+    }
+    return _Job(model, reasons, batch_rows, format, n_jobs or min(os.cpu_count() or 1, MOST_THREADS), facts)
 
 
-def find_files(source: Source) -> list[Path]:
-    """Return the parquet files a source names, each once, in a fixed order.
-
-    Raises
-    ------
-    TableError
-        A name matches no file.
-    """
-    names = [source] if isinstance(source, str | Path) else list(source)
-    found: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        if path.is_file():
-            matches = [path]
-        elif path.is_dir():
-            matches = sorted(found for found in path.rglob("*.parquet") if _is_input(found))
-        else:
-            root = Path(path.anchor)
-            matches = sorted(root.glob(str(path.relative_to(root))))
-        if not matches:
-            raise TableError(
-                f"expected parquet files at {name}, found none: check the path", source=str(name)
-            )
-        found.update(dict.fromkeys(matches))
-    if not found:
-        raise TableError("expected at least one parquet file, found an empty list", source=[])
-    return list(found)
+def _model_digest(model: IcpModel) -> str:
+    """Return what tells this model from every other: registered or not, it may have no version."""
+    profile = None if model.profile is None else model.profile.to_state()
+    states = {name: classifier.to_state() for name, classifier in model.propensities.items()}
+    content = [model.schema.to_dict(), states, model.reference.to_state(), profile]
+    return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _is_input(path: Path) -> bool:
-    """Leave out hidden files and the scores of an earlier run, which may lie in a folder below the input."""
-    return not path.name.startswith(("_", ".")) and not (path.parent / RUN_FILE).exists()
-
-
-def _score_file(
-    model: IcpModel, path: Path, part: Path, schema: Any, *, reasons: int, batch_rows: int
-) -> Iterator[InputGaps]:
+def _score_file(job: _Job, path: Path, part: Path, facts: Mapping[str, Any]) -> Iterator[InputGaps]:
     """Score one file into one part, yielding the gaps of each batch; rename the part when complete."""
     unfinished = part.with_name(f".{part.name}.unfinished")
-    with pq.ParquetFile(path) as reader, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-        for batch in reader.iter_batches(batch_size=batch_rows):
-            frame = batch.to_pandas(types_mapper=_list_columns)
-            scores, gaps = score_rows(model, frame, reasons=reasons)
-            writer.write_table(pa.Table.from_pandas(scores, schema=schema, preserve_index=False))
+    schema = _arrow_schema(job, facts)
+    with _writer(unfinished, schema, job.format) as writer:
+        for table, gaps in _in_order(job, path, schema):
+            writer.write_table(table)
             yield gaps
     unfinished.replace(part)
 
 
-def _list_columns(kind: Any) -> pd.ArrowDtype | None:
-    """Keep lists as Arrow lists: a Python list per account is many times larger."""
-    return pd.ArrowDtype(kind) if pa.types.is_list(kind) or pa.types.is_large_list(kind) else None
+def _in_order(job: _Job, path: Path, schema: Any) -> Iterator[tuple[Any, InputGaps]]:
+    """Score batches in threads while the next ones are read and the last ones written."""
+
+    def work(frame: Any) -> tuple[Any, InputGaps]:
+        scores, gaps = score_batch(job.model, frame, reasons=job.reasons)
+        return pa.Table.from_pandas(scores, schema=schema, preserve_index=False), gaps
+
+    batches = read_batches(path, job.model.schema, job.batch_rows)
+    if job.n_jobs == 1:
+        yield from map(work, batches)
+        return
+    waiting: deque[Future[tuple[Any, InputGaps]]] = deque()
+    with ThreadPoolExecutor(job.n_jobs) as pool:
+        for frame in batches:
+            waiting.append(pool.submit(work, frame))
+            if len(waiting) > job.n_jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def _arrow_schema(model: IcpModel, reasons: int) -> Any:
+def _writer(path: Path, schema: Any, format: Format) -> Any:
+    if format == "csv":
+        return pa.csv.CSVWriter(path, schema)
+    return pq.ParquetWriter(path, schema, compression="zstd")
+
+
+def _arrow_schema(job: _Job, facts: Mapping[str, Any]) -> Any:
     kinds = {"as_of": pa.timestamp("us"), **dict.fromkeys(NUMBERS, pa.float64())}
-    fields = [pa.field(name, kinds.get(name, pa.string())) for name in score_columns(reasons)]
-    facts = {
-        "icp_ml.model_version": model.version,
-        "icp_ml.dataset_fingerprint": str(model.facts.get("dataset_fingerprint", "")),
-    }
-    return pa.schema(fields, metadata=facts)
+    fields = [pa.field(name, kinds.get(name, pa.string())) for name in score_columns(job.reasons)]
+    return pa.schema(fields, metadata={f"icp_ml.{name}": str(value) for name, value in facts.items()})
 
 
-def _rows_of(path: Path) -> int:
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(f"expected a parquet file, found {path}: {error}", path=str(path)) from error
-
-
-def _clear(folder: Path, inputs: list[Path], *, overwrite: bool) -> None:
+def _prepare(folder: Path, inputs: list[Path], *, overwrite: bool, resume: bool) -> None:
     """Make the folder ready for new parts; refuse to touch scores or inputs that are in it."""
+    if overwrite and resume:
+        raise ConfigError("expected overwrite or resume, found both: parts are replaced or kept")
     folder.mkdir(parents=True, exist_ok=True)
     inside = [path for path in inputs if path.resolve().parent == folder.resolve()]
     if inside:
@@ -201,40 +266,73 @@ def _clear(folder: Path, inputs: list[Path], *, overwrite: bool) -> None:
             folder=str(folder),
         )
     present = sorted(folder.glob(_PART)) + sorted(folder.glob(RUN_FILE))
+    if resume:
+        _reopen(folder)
+        return
     if present and not overwrite:
         raise ConfigError(
             f"expected a folder without scores, found {len(present)} files such as {present[0].name} in "
-            f"{folder}: name another folder or pass overwrite=True",
+            f"{folder}: name another folder, or pass overwrite=True or resume=True",
             folder=str(folder),
             files=len(present),
         )
-    for path in present:
+    for path in [*present, *folder.glob(f".{_PART}")]:
         path.unlink()
 
 
-def _check_rows(part: Path, *, expected: int, written: int) -> None:
-    found = _rows_of(part)
-    if not expected == written == found:
+def _reopen(folder: Path) -> None:
+    """Turn a finished run back into parts with a note each, as an unfinished one has them."""
+    file = folder / RUN_FILE
+    if file.exists():
+        content = json.loads(file.read_text(encoding="utf-8"))
+        for entry in content["parts"]:
+            if "sha256" in entry:
+                _write_json(_note(folder / entry["part"]), entry)
+        file.unlink()
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(f".{part.name}.json")
+
+
+def _finished(part: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the note of a part that an earlier run finished, if it is the one wanted and still whole."""
+    note = _note(part)
+    if not (part.exists() and note.exists()):
+        return None
+    entry: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    same = all(entry.get(name) == value for name, value in wanted.items())
+    return entry if same and entry["bytes"] == part.stat().st_size else None
+
+
+def _finish(part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[str, Any]:
+    """Check the rows of a part and note beside it what it was made of."""
+    found = count_rows(part)
+    if not wanted["rows"] == own.rows == found:
         raise TableError(
-            f"expected {expected} rows in {part.name}, scored {written} and found {found}: was the input "
-            "replaced meanwhile? Score it again",
-            expected=expected,
+            f"expected {wanted['rows']} rows in {part.name}, scored {own.rows} and found {found}: was the "
+            "input replaced meanwhile? Score it again",
+            expected=wanted["rows"],
             found=found,
         )
+    entry = {"part": part.name, **wanted, "bytes": part.stat().st_size}
+    entry |= {"missing": dict(own.missing), "unseen": dict(own.unseen)}
+    _write_json(_note(part), entry)
+    return entry
 
 
-def _write_run_file(
-    folder: Path, model: IcpModel, parts: list[Path], sizes: list[int], inputs: list[Path]
-) -> None:
-    content = {
-        "model_version": model.version,
-        "dataset_fingerprint": model.facts.get("dataset_fingerprint"),
-        "rows": sum(sizes),
-        "parts": [
-            {"part": part.name, "rows": rows, "source": source.name}
-            for part, rows, source in zip(parts, sizes, inputs, strict=True)
-        ],
-    }
-    unfinished = folder / f".{RUN_FILE}.unfinished"
+def _close(folder: Path, job: _Job, entries: list[dict[str, Any]]) -> None:
+    """Write the run file and clear away notes, and parts of an earlier run that this one has no use for."""
+    shared = {name: job.facts[name] for name in ("model_version", "model_sha256", "dataset_fingerprint")}
+    rows = sum(entry["rows"] for entry in entries)
+    _write_json(folder / RUN_FILE, {**shared, "rows": rows, "reasons": job.reasons, "parts": entries})
+    names = {entry["part"] for entry in entries}
+    for path in [*folder.glob(f".{_PART}"), *folder.glob(_PART)]:
+        if path.name not in names:
+            path.unlink()
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    unfinished = file.with_name(f"{file.name}.unfinished")
     unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    unfinished.replace(folder / RUN_FILE)
+    unfinished.replace(file)

@@ -1,0 +1,189 @@
+"""Files of an account base, parquet or csv: found, counted, and read a batch of rows at a time."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from icp_ml.data.kinds import code_base
+from icp_ml.data.schema import Schema
+from icp_ml.errors import TableError
+
+Source = str | Path | Sequence[str | Path]
+
+ENDINGS = (".parquet", ".csv", ".csv.gz")
+RUN_FILE = "_scores.json"
+_MARKS = (",", ";", "\t", "|")
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+
+def find_files(source: Source, endings: tuple[str, ...] = (".parquet",)) -> list[Path]:
+    """Return the files a source names, each once, in a fixed order.
+
+    Parameters
+    ----------
+    source
+        A file, a glob, a folder (all files below it, without scores of earlier runs), or a list of these.
+    endings
+        Which files of a folder to take.
+
+    Raises
+    ------
+    TableError
+        A name matches no file.
+    """
+    names = [source] if isinstance(source, str | Path) else list(source)
+    found: dict[Path, None] = {}
+    for name in names:
+        path = Path(name)
+        if path.is_file():
+            matches = [path]
+        elif path.is_dir():
+            matches = sorted(file for file in path.rglob("*") if _is_input(file, endings))
+        else:
+            root = Path(path.anchor)
+            matches = sorted(file for file in root.glob(str(path.relative_to(root))) if file.is_file())
+        if not matches:
+            kinds = " or ".join(ending.lstrip(".") for ending in endings)
+            raise TableError(
+                f"expected {kinds} files at {name}, found none: check the path", source=str(name)
+            )
+        found.update(dict.fromkeys(matches))
+    if not found:
+        raise TableError("expected at least one file, found an empty list", source=[])
+    return list(found)
+
+
+def _is_input(path: Path, endings: tuple[str, ...]) -> bool:
+    """Leave out hidden files and the scores of an earlier run, which may lie in a folder below the input."""
+    hidden = path.name.startswith(("_", "."))
+    return path.name.endswith(endings) and not hidden and not (path.parent / RUN_FILE).exists()
+
+
+def is_csv(path: Path) -> bool:
+    """Whether a file is read as csv."""
+    return path.name.endswith((".csv", ".csv.gz"))
+
+
+def count_rows(path: Path) -> int:
+    """Return the rows of a file.
+
+    Raises
+    ------
+    TableError
+        The file can't be read.
+    """
+    with _named(path):
+        if not is_csv(path):
+            return int(pq.read_metadata(path).num_rows)
+        with _open_csv(path, None) as stream:
+            return sum(batch.num_rows for batch in stream)
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[pd.DataFrame]:
+    """Read the columns that a schema needs, a batch of rows at a time.
+
+    Categories come as arrow dictionaries, lists stay arrow lists; the cells of a csv file are text. Folders
+    such as ``region=EMEA`` on the path are columns of the files below them.
+
+    Raises
+    ------
+    TableError
+        The file can't be read.
+    """
+    partition = {name: value for name, value in _partition(path).items() if _is_wanted(name, schema)}
+    with _named(path):
+        batches = _csv_batches(path, schema) if is_csv(path) else _parquet_batches(path, schema, batch_rows)
+        for batch in batches:
+            for start in range(0, batch.num_rows, batch_rows):
+                frame = batch.slice(start, batch_rows).to_pandas(types_mapper=_list_columns)
+                for name, value in partition.items():
+                    if name not in frame:
+                        frame[name] = np.full(len(frame), value, dtype=object)
+                yield frame
+
+
+def _parquet_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[Any]:
+    with pq.ParquetFile(path) as probe:
+        arrow = probe.schema_arrow
+    wanted = [name for name in arrow.names if _is_wanted(name, schema)]
+    texts = [
+        name
+        for name in wanted
+        if name in schema.of_kind("category") and pa.types.is_string(arrow.field(name).type)
+    ]
+    with pq.ParquetFile(path, read_dictionary=texts) as reader:
+        yield from reader.iter_batches(batch_size=batch_rows, columns=wanted)
+
+
+def _csv_batches(path: Path, schema: Schema) -> Iterator[Any]:
+    with _open_csv(path, None) as probe:
+        wanted = [name for name in probe.schema.names if _is_wanted(name, schema)]
+    with _open_csv(path, wanted) as stream:
+        yield from stream
+
+
+def _open_csv(path: Path, columns: list[str] | None) -> Any:
+    """Open a csv file with all cells as text, so that no batch guesses at a column's type."""
+    opener = gzip.open if path.name.endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+        header = str(file.readline())
+    mark = max(_MARKS, key=header.count)
+    parse = pa.csv.ParseOptions(delimiter=mark, newlines_in_values=True)
+    if columns is None:
+        with pa.csv.open_csv(path, parse_options=parse) as stream:
+            names = stream.schema.names
+        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    else:
+        convert = pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()),
+            include_columns=columns,
+            null_values=[""],
+            strings_can_be_null=True,
+        )
+    return pa.csv.open_csv(path, parse_options=parse, convert_options=convert)
+
+
+def _is_wanted(name: str, schema: Schema) -> bool:
+    """Whether scoring looks at a column."""
+    bases = {base[0] for base in map(code_base, schema.names) if base is not None}
+    return name in {schema.account_id, "account_id", "as_of", schema.snapshot_date, *schema.names, *bases}
+
+
+def _partition(path: Path) -> Mapping[str, str | None]:
+    pairs = [part.split("=", 1) for part in path.parts[:-1] if "=" in part]
+    return {name: None if value == _NO_VALUE else unquote(value) for name, value in pairs}
+
+
+def _list_columns(kind: Any) -> pd.ArrowDtype | None:
+    """Keep lists as Arrow lists: a Python list per account is many times larger."""
+    return pd.ArrowDtype(kind) if pa.types.is_list(kind) or pa.types.is_large_list(kind) else None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file that can't be read."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError, UnicodeError) as error:
+        kind = "csv" if is_csv(path) else "parquet"
+        raise TableError(
+            f"expected a {kind} file, found {path}: {str(error).splitlines()[0]}", path=str(path)
+        ) from error
