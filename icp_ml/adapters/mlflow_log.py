@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from icp_ml.errors import InputWarning
 from icp_ml.serve.record import RunRecord
 from icp_ml.serve.score import NUMBERS, score_columns
 from icp_ml.serve.training import IcpModel
@@ -37,6 +38,8 @@ def log_model(mlflow: ModuleType, model: IcpModel, record: RunRecord, bundle: Pa
         # MLflow warns of its own chat classes when pyfunc is first imported, and of its own use of pandas.
         warnings.filterwarnings("ignore", message=".*type hint", category=UserWarning)
         warnings.filterwarnings("ignore", message="Operation with range is deprecated")
+        # MLflow scores the example, whose made-up values were never seen.
+        warnings.simplefilter("ignore", InputWarning)
         return mlflow.pyfunc.log_model(
             name="model",
             loader_module=LOADER,

@@ -113,7 +113,7 @@ class Registry:
         """Finish a move that was cut short, note one made by hand, and mark versions nobody will judge."""
         if self._known(self.name) is None:
             return
-        if not self._is_settled():
+        if not self._is_settled() or self._is_locked_by_nobody(f"{self.name}_lock"):
             with self._alone():
                 pass
         for made in self.client.search_model_versions(f"name='{self.name}' and tags.{STATUS} = 'pending'"):
@@ -233,12 +233,9 @@ class Registry:
         end = time.monotonic() + _LOCK_WAIT
         pause = 0.05
         while not self._create(lock, {OWNER: Owner.here(utc_now()).to_text(), "icp.key": mine}):
-            holder = self._known(lock)
-            if holder is not None:
-                owner = Owner.from_text(holder.tags.get(OWNER, ""))
-                if owner is None or owner.is_gone(utc_now(), _LOCK_TIME):
-                    self._break(lock, holder.tags.get("icp.key", ""))
-                    continue
+            if self._is_locked_by_nobody(lock):
+                self._break(lock)
+                continue
             if time.monotonic() > end:
                 raise TrackingError(
                     f"expected to hold {lock} within {_LOCK_WAIT:.0f} s, found it taken: another job moves "
@@ -248,17 +245,25 @@ class Registry:
             time.sleep(pause)
             pause = min(1.5 * pause, 1.0)
 
-    def _break(self, lock: str, key: str) -> None:
+    def _is_locked_by_nobody(self, lock: str) -> bool:
+        holder = self._known(lock)
+        return holder is not None and _is_dead(holder)
+
+    def _break(self, lock: str) -> None:
         """Remove a dead job's lock: rename it first, so that no other's new lock is deleted in its place."""
         from mlflow.exceptions import MlflowException
 
         grave = f"{lock}_{uuid.uuid4().hex}"
+        for left in self.client.search_registered_models(f"name LIKE '{lock}_%'"):
+            if left.name.startswith(f"{lock}_") and _is_dead(left):
+                self.client.delete_registered_model(left.name)
         try:
             self.client.rename_registered_model(lock, grave)
-            if self._holds(grave, key):
-                self.client.delete_registered_model(grave)
-            else:
+            buried = self._known(grave)
+            if buried is not None and not _is_dead(buried):
                 self.client.rename_registered_model(grave, lock)
+            else:
+                self.client.delete_registered_model(grave)
         except MlflowException as error:
             if error.error_code not in _TAKEN:
                 raise
@@ -270,6 +275,11 @@ class Registry:
     def _holds(self, lock: str, key: str) -> bool:
         model = self._known(lock)
         return model is not None and model.tags.get("icp.key", "") == key
+
+
+def _is_dead(lock: Any) -> bool:
+    owner = Owner.from_text(lock.tags.get(OWNER, ""))
+    return owner is None or owner.is_gone(utc_now(), _LOCK_TIME)
 
 
 def number_of(version: str) -> str:
