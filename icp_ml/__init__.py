@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from icp_ml.config import Config, load_config
     from icp_ml.data.dataset import Dataset, build_dataset
     from icp_ml.data.features import build_features
+    from icp_ml.data.ipcw import censoring_weights, rows_by_weight
     from icp_ml.data.rejects import Rejects
     from icp_ml.data.schema import Feature, Schema
     from icp_ml.data.splits import PurgedGroupTimeSplit, split_out_of_time
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from icp_ml.insight.profile import Profile, build_profile
     from icp_ml.model.evaluation import Evaluation, evaluate
     from icp_ml.model.fasttree.public import FastTreeContributions, contributions
+    from icp_ml.model.hazard import HazardClassifier
     from icp_ml.model.propensity import PropensityClassifier
     from icp_ml.serve.applicability import applicability
     from icp_ml.serve.bundle import save
@@ -63,6 +65,7 @@ _HOME = {
     "config": ("Config", "load_config"),
     "data.dataset": ("Dataset", "build_dataset"),
     "data.features": ("build_features",),
+    "data.ipcw": ("censoring_weights", "rows_by_weight"),
     "data.rejects": ("Rejects",),
     "data.schema": ("Feature", "Schema"),
     "data.splits": ("PurgedGroupTimeSplit", "split_out_of_time"),
@@ -89,6 +92,7 @@ _HOME = {
     "insight.profile": ("Profile", "build_profile"),
     "model.evaluation": ("Evaluation", "evaluate"),
     "model.fasttree.public": ("FastTreeContributions", "contributions"),
+    "model.hazard": ("HazardClassifier",),
     "model.propensity": ("PropensityClassifier",),
     "serve.applicability": ("applicability",),
     "serve.bundle": ("save",),
@@ -113,6 +117,7 @@ __all__ = [
     "FastTreeContributions",
     "Feature",
     "Finding",
+    "HazardClassifier",
     "IcpError",
     "IcpModel",
     "IcpWarning",
@@ -141,6 +146,7 @@ __all__ = [
     "build_dataset",
     "build_features",
     "build_profile",
+    "censoring_weights",
     "champion_as_of",
     "contributions",
     "evaluate",
@@ -152,6 +158,7 @@ __all__ = [
     "quarter_ends",
     "read_tables",
     "retrain",
+    "rows_by_weight",
     "run_record",
     "save",
     "score_frame",
