@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from icp_ml.config import Config, load_config
     from icp_ml.data.dataset import Dataset, build_dataset
     from icp_ml.data.features import build_features
+    from icp_ml.data.follow_up import FollowUp, follow_up
     from icp_ml.data.ipcw import censoring_weights, rows_by_weight
     from icp_ml.data.rejects import Rejects
     from icp_ml.data.schema import Feature, Schema
@@ -65,6 +66,7 @@ _HOME = {
     "config": ("Config", "load_config"),
     "data.dataset": ("Dataset", "build_dataset"),
     "data.features": ("build_features",),
+    "data.follow_up": ("FollowUp", "follow_up"),
     "data.ipcw": ("censoring_weights", "rows_by_weight"),
     "data.rejects": ("Rejects",),
     "data.schema": ("Feature", "Schema"),
@@ -117,6 +119,7 @@ __all__ = [
     "FastTreeContributions",
     "Feature",
     "Finding",
+    "FollowUp",
     "HazardClassifier",
     "IcpError",
     "IcpModel",
@@ -151,6 +154,7 @@ __all__ = [
     "contributions",
     "evaluate",
     "find_tripwires",
+    "follow_up",
     "load",
     "load_config",
     "monitor",

@@ -8,6 +8,7 @@ import pytest
 
 import icp_ml as icp
 from icp_ml.data.ipcw import censoring_weights, period_rows, read_follow_up, rows_by_weight
+from icp_ml.simulation import make_tables
 
 HORIZON = 6
 FAST = {"candidates": ("logistic",), "n_bags": 1, "n_jobs": 1, "n_folds": 3}
@@ -52,6 +53,26 @@ def test_rows_come_as_often_as_their_weight() -> None:
     assert (counts[::5] == 0).all()
     assert (np.abs(counts - weights) < 1).all()
     assert abs(counts.sum() - weights.sum()) <= 1
+
+
+def test_tables_give_every_month_that_is_known() -> None:
+    tables = icp.read_tables(make_tables(250, seed=3, dirty=0.0, n_nulls=2).tables)[0]
+    quarters = icp.quarter_ends("2021-03-31", "2025-06-30")
+    dataset = icp.build_dataset(tables, snapshot_dates=quarters, horizon_months=12)
+    found = icp.follow_up(tables, snapshot_dates=quarters, horizon_months=12)
+    known = dataset.labels.assign(as_of=dataset.labels["snapshot_date"])[["account_id", "as_of", "retained"]]
+    both = found.features[["account_id", "as_of"]].merge(known, on=["account_id", "as_of"], how="left")
+    labelled = both["retained"].notna().to_numpy()
+    assert labelled.sum() == len(dataset) < len(found)
+    assert (both["retained"][labelled].astype(bool).to_numpy() == ~found.left[labelled]).all()
+    unfinished = ~found.left & (found.months < 12)
+    assert found.facts["unfinished"] == unfinished.sum() > 0
+    assert not (unfinished & labelled).any()
+    assert found.features["as_of"][~labelled].min() > dataset.labels["snapshot_date"].max()
+    earlier = icp.follow_up(tables, snapshot_dates=quarters, horizon_months=12, observed_until="2024-03-31")
+    assert earlier.features["as_of"].max() < pd.Timestamp("2024-03-31")
+    with pytest.raises(icp.NotEnoughDataError, match="followed for a month"):
+        icp.follow_up(tables, snapshot_dates="2025-06-30", horizon_months=12, observed_until="2025-07-15")
 
 
 def test_follow_up_is_cut_at_the_horizon_and_checked() -> None:
