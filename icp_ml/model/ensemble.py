@@ -60,7 +60,9 @@ class Ensemble:
     def contributions(self, matrix: Floats) -> Floats:
         """Return contributions per encoded column; they and :attr:`base_value` add up to :meth:`log_odds`."""
         parts = {name: self.members[name].contributions(matrix) for name in self.weights}
-        return self.calibration.slope * self._weighted(parts)
+        total = self._weighted(parts)
+        total *= self.calibration.slope
+        return total
 
     def interval(self, matrix: Floats) -> tuple[Floats, Floats]:
         """Return the ends of a 90 % interval of the probability: bag spread and calibration uncertainty."""
@@ -73,7 +75,8 @@ class Ensemble:
         raw, bags, parts = (
             self._weighted({name: values[i] for name, values in found.items()}) for i in range(3)
         )
-        return self.calibration.apply(raw), self._ends(raw, bags), self.calibration.slope * parts
+        parts *= self.calibration.slope
+        return self.calibration.apply(raw), self._ends(raw, bags), parts
 
     def _ends(self, combined: Floats, bags: Floats) -> tuple[Floats, Floats]:
         variance = self.calibration.variance(combined)
@@ -96,10 +99,12 @@ class Ensemble:
     def _weighted(self, values: Mapping[str, Floats]) -> Floats:
         names = iter(self.weights)
         first = next(names)
-        total = self.weights[first] * values[first]
+        # The arrays are the members' gift, so they may be overwritten.
+        total = values[first]
+        total *= self.weights[first]
         for name in names:
             total += self.weights[name] * values[name]
-        return np.asarray(total)
+        return total
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Return a JSON-able dict and LightGBM texts by name."""

@@ -37,7 +37,7 @@ that small bases need its weight. They don't add up to 1: the joint number is ra
 simulated worlds, see experiments/applicability."""
 FOLDS = 10
 SEED = 20_261
-BLOCK = 16_384
+BLOCK = 8_192
 _FLAG_SHARE = 0.05
 _MOST_NEW = 3.0
 _MOST_FLAGS = 120

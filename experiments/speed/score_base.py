@@ -1,0 +1,258 @@
+"""A whole account base, parquet in, scores with three reasons and three risks out: time and memory.
+
+python experiments/speed/score_base.py [--smoke] [--write] [--rows 1000000] [--memory-rows 10000000]
+
+Every part runs in a process of its own. Rows come from the simulation (39 columns: numbers, texts, yes/no and
+lists of tools, 15 % missing); the bundle is the default one, both targets, trained once on 2,000 accounts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PIECE = 50_000
+OUTCOMES = ["retained", "expanded", "churned_first_year"]
+LABELS = {"retained": "retained", "expanded": "expanded"}
+
+
+def accounts(rows: int, seed: int) -> Any:
+    from icp_ml.simulation import make_frame
+
+    frame = make_frame(rows, seed=seed, signal="strong").frame
+    frame["account_id"] = f"B{seed:04d}" + frame["account_id"]
+    return frame
+
+
+def make(folder: Path, rows: int) -> None:
+    """Write the base; parts of a large one repeat every 20 pieces, with accounts of their own."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer, pieces = None, {}
+    for number in range(max(rows // PIECE, 1)):
+        size = min(PIECE, rows)
+        if number % 20 not in pieces:
+            pieces[number % 20] = accounts(size, 100 + number).drop(columns=OUTCOMES)
+        frame = pieces[number % 20]
+        frame["account_id"] = f"B{number:05d}" + frame["account_id"].str.slice(5)
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        writer = writer or pq.ParquetWriter(folder / f"base_{rows}.parquet", table.schema)
+        writer.write_table(table.cast(writer.schema))
+    writer.close()
+
+
+def train(folder: Path) -> dict[str, Any]:
+    import icp_ml as icp
+
+    frame = accounts(2_000, 1)
+    dataset = icp.Dataset.from_frame(
+        frame, account_id="account_id", labels=LABELS, technologies=["technologies"], drop=OUTCOMES[2:]
+    )
+    model = icp.train(dataset, seed=7)
+    icp.save(model, folder / "bundle")
+    return {name: classifier.weights_ for name, classifier in model.propensities.items()}
+
+
+def clock() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def since(start: tuple[float, float]) -> dict[str, float]:
+    now = clock()
+    return {"seconds": now[0] - start[0], "cpu_seconds": now[1] - start[1]}
+
+
+def ours(folder: Path, rows: int, threads: int) -> dict[str, Any]:
+    """The library from a cold process: imports, loading the bundle, scoring, writing."""
+    start = clock()
+    import icp_ml as icp
+
+    model = icp.load(folder / "bundle")
+    loaded = since(start)["seconds"]
+    run = icp.score_parquet(
+        model, folder / f"base_{rows}.parquet", folder / f"out_{threads}", overwrite=True, n_jobs=threads
+    )
+    return {**since(start), "rows": run.rows, "load_seconds": loaded}
+
+
+def first_score(folder: Path, rows: int, threads: int) -> dict[str, Any]:
+    """One account from a cold process."""
+    import pyarrow.parquet as pq
+
+    start = clock()
+    import icp_ml as icp
+
+    model = icp.load(folder / "bundle")
+    batch = next(pq.ParquetFile(folder / f"base_{rows}.parquet").iter_batches(batch_size=1)).to_pandas()
+    first = model.score(batch)
+    found = since(start)
+    again = clock()
+    assert model.score(batch).equals(first)
+    return {**found, "warm_seconds": since(again)["seconds"], "rows": 1}
+
+
+def floor(folder: Path, rows: int, threads: int) -> dict[str, Any]:
+    """Read the file, let LightGBM predict both targets, write two columns; encoding isn't counted."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    import icp_ml as icp
+    from icp_ml.data.conform import conform
+    from icp_ml.model.columns import read_columns
+    from icp_ml.model.estimator import booster_from_text
+
+    model = icp.load(folder / "bundle")
+    total: dict[str, float] = {"seconds": 0.0, "cpu_seconds": 0.0}
+
+    def add(start: tuple[float, float]) -> None:
+        for name, value in since(start).items():
+            total[name] += value
+
+    start = clock()
+    table = pq.read_table(folder / f"base_{rows}.parquet")
+    add(start)
+    boosters = {
+        name: [booster_from_text(text) for text in classifier.to_state()[1].values()]
+        for name, classifier in model.propensities.items()
+    }
+    found: dict[str, list[Any]] = {name: [] for name in boosters}
+    for batch in table.to_batches(max_chunksize=16_384):
+        read = read_columns(conform(batch.to_pandas(), model.schema), model.schema)
+        for name, bag in boosters.items():
+            matrix = model.propensities[name].ensemble.encoder.transform(read)
+            start = clock()
+            found[name].append(
+                sum(booster.predict(matrix, num_threads=threads) for booster in bag) / len(bag)
+            )
+            add(start)
+    start = clock()
+    columns = {name: np.concatenate(parts) for name, parts in found.items()}
+    pq.write_table(pa.table(columns), folder / "floor.parquet", compression="zstd")
+    add(start)
+    return {**total, "rows": table.num_rows}
+
+
+def today(folder: Path, rows: int, threads: int) -> dict[str, Any]:
+    """pandas, LightGBM with 300 trees of 31 leaves per target, shap.TreeExplainer, argsort."""
+    import lightgbm
+    import numpy as np
+    import pandas as pd
+    import shap
+
+    def read(frame: Any, tools: list[str]) -> Any:
+        flags = frame["technologies"].explode()
+        held = pd.crosstab(flags.index, flags).reindex(index=frame.index, columns=tools, fill_value=0)
+        plain = frame.drop(columns=["account_id", "technologies"])
+        for name in plain:
+            if plain[name].dtype == object or str(plain[name].dtype) in ("str", "string"):
+                plain[name] = plain[name].astype("category").cat.codes
+            elif str(plain[name].dtype) in ("boolean", "bool"):
+                plain[name] = plain[name].astype("float64")
+        return pd.concat([plain, held], axis=1)
+
+    known = accounts(2_000, 1)
+    tools = sorted(known["technologies"].explode().dropna().unique())
+    X = read(known.drop(columns=OUTCOMES), tools)
+    settings = {"n_estimators": 300, "num_leaves": 31, "verbosity": -1, "n_jobs": threads}
+    models = {name: lightgbm.LGBMClassifier(**settings).fit(X, known[name]) for name in LABELS}
+    start = clock()
+    frame = pd.read_parquet(folder / f"base_{rows}.parquet")
+    matrix = read(frame, tools)
+    scores = {name: model.predict_proba(matrix)[:, 1] for name, model in models.items()}
+    values = np.asarray(shap.TreeExplainer(models["retained"]).shap_values(matrix))
+    values = values[..., 1] if values.ndim == 3 else values
+    order, names = np.argsort(values, axis=1), np.array(matrix.columns.astype(str))
+    for place in range(3):
+        scores[f"reason_{place + 1}"] = names[order[:, -1 - place]]
+        scores[f"risk_{place + 1}"] = names[order[:, place]]
+    pd.DataFrame(scores).to_parquet(folder / "today.parquet")
+    return {**since(start), "rows": len(frame)}
+
+
+PARTS = {"ours": ours, "first_score": first_score, "floor": floor, "today": today}
+
+
+def run_part(name: str, folder: Path, rows: int, threads: int) -> dict[str, Any]:
+    command = [sys.executable, str(HERE / "score_base.py"), "--part", name, "--folder", str(folder)]
+    command += ["--rows", str(rows), "--threads", str(threads)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(folder: Path, rows: int, small: int, today_rows: int) -> dict[str, Any]:
+    """Time ours, the floor and today's way on small bases, ours on the large one too."""
+    found: dict[str, Any] = {}
+    for label, name, n, threads in (
+        ("ours, cold process, one account", "first_score", small, 1),
+        ("ours, small base, 1 thread", "ours", small, 1),
+        ("floor, small base, 1 thread", "floor", small, 1),
+        ("ours, small base, 2 threads", "ours", small, 2),
+        ("today, base of its own, 1 thread", "today", today_rows, 1),
+        ("ours, 1 thread", "ours", rows, 1),
+        ("ours, 2 threads", "ours", rows, 2),
+    ):
+        found[label] = run_part(name, folder, n, threads)
+        print(f"{label:<36}{json.dumps(found[label])}", flush=True)
+    return found
+
+
+def ratios(found: dict[str, Any]) -> dict[str, float]:
+    """CPU time per row, which a busy machine changes least."""
+
+    def each(label: str) -> float:
+        return found[label]["cpu_seconds"] / found[label]["rows"]
+
+    small = "ours, small base, 1 thread"
+    return {
+        "to_floor": each(small) / each("floor, small base, 1 thread"),
+        "faster_than_today": each("today, base of its own, 1 thread") / each(small),
+        "cpu_microseconds_per_row": 1e6 * each("ours, 1 thread"),
+        "wall_2_threads_against_1": found["ours, 1 thread"]["seconds"] / found["ours, 2 threads"]["seconds"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--memory-rows", type=int, default=0, help="also score so many, for the peak")
+    parser.add_argument("--part", choices=sorted(PARTS))
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if args.part:
+        found = PARTS[args.part](args.folder, args.rows, args.threads)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps({**found, "peak_mb": peak / 1024}))
+        return
+    rows, small, today_rows = (4_000, 2_000, 1_000) if args.smoke else (args.rows, 100_000, 10_000)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights = train(folder)
+        for n in {rows, small, today_rows, args.memory_rows} - {0}:
+            make(folder, n)
+        found = compare(folder, rows, small, today_rows)
+        if args.memory_rows:
+            found["ours, memory"] = run_part("ours", folder, args.memory_rows, 2)
+            print(found["ours, memory"])
+        result = {"weights": weights, "ratios": ratios(found), "runs": found}
+    print(json.dumps(result["ratios"], indent=1))
+    if args.write:
+        (HERE / "score_base.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
