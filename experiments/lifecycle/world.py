@@ -21,8 +21,6 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 import icp_ml as icp
 from icp_ml.config import Config, DataConfig
 
-warnings.simplefilter("ignore")
-
 TOOLS = ("Salesforce", "HubSpot", "Segment", "Snowflake", "Jira")
 INDUSTRIES = ("Fintech", "Retail", "Health")
 MARKER = "planted-customer-value"
@@ -68,13 +66,13 @@ def config(until: str = "2025-09-30", first: str = "2022-03-31") -> Config:
     return Config(data=DataConfig(snapshot_dates=days, observed_until=date.fromisoformat(until)))
 
 
-def lay_out(folder: Path, until: str, **changes: object) -> Path:
+def lay_out(folder: Path, until: str, first: str = "2022-03-31", **changes: object) -> Path:
     """Write the tables known on a day and an ``icp.toml`` beside them; return the path of the settings."""
     crm = folder / "crm"
     crm.mkdir(parents=True, exist_ok=True)
     for name, table in base(until=until, **changes).items():
         table.to_csv(crm / f"{name}.csv", index=False)
-    days = ", ".join(day.isoformat() for day in config(until).snapshot_dates)
+    days = ", ".join(day.isoformat() for day in config(until, first).snapshot_dates)
     settings = folder / "icp.toml"
     settings.write_text(
         f'[data]\nsource = "crm"\nsnapshot_dates = [{days}]\nobserved_until = {until}\n', encoding="utf-8"
@@ -91,6 +89,7 @@ def tracker(store: str, at: datetime | None = None) -> icp.MlflowTracker:
 
 def warm_up() -> None:
     """Import what a job needs, so that a forked job begins at once; open no store and no thread pool."""
+    warnings.simplefilter("ignore")
     import mlflow.pyfunc  # noqa: F401
     from mlflow.store.model_registry import sqlalchemy_store as registry_store  # noqa: F401
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401

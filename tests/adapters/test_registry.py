@@ -14,6 +14,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from click.testing import CliRunner
 from mlflow.exceptions import MlflowException
 
 import icp_ml as icp
@@ -21,6 +22,7 @@ from icp_ml.adapters import mlflow as adapter
 from icp_ml.adapters import mlflow_registry, mlflow_store
 from icp_ml.adapters.mlflow import MlflowTracker
 from icp_ml.adapters.mlflow_owner import Owner
+from icp_ml.cli import main
 from icp_ml.errors import ConfigError, TrackingError
 from icp_ml.serve.record import RunRecord
 
@@ -355,3 +357,52 @@ def test_a_new_sqlite_store_appears_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["mlflow.db"]
     mlflow_store.make_whole("sqlite:///:memory:")
     mlflow_store.make_whole("http://localhost:5000")
+
+
+def settings(line: Line, tmp_path: Path) -> str:
+    file = tmp_path / "icp.toml"
+    file.write_text(
+        f'[tracking]\nmodel_name = "{line.name}"\nexperiment = "registry"\n'
+        f'tracking_uri = "{line.tracker.tracking_uri}"\n',
+        encoding="utf-8",
+    )
+    return str(file)
+
+
+def command(*args: str) -> Any:
+    return CliRunner().invoke(main, list(args))
+
+
+def test_history_and_rollback_are_one_call_each(line: Line, tmp_path: Path) -> None:
+    config = settings(line, tmp_path)
+    assert command("history", "--config", config).exit_code == 2
+    assert command("rollback", "--config", config, "--reason", "off").exit_code == 2
+    one, two = line.promote("first"), line.promote()
+
+    shown = command("history", "--config", config)
+    assert shown.exit_code == 0
+    assert [row.split()[4] for row in shown.stdout.splitlines()] == [one, two]
+    assert command("history", "--config", config, "--on", "2025-01-05").stdout == f"{one}\n"
+    assert command("history", "--config", config, "--on", "2024-01-05").exit_code == 2
+    rows = [json.loads(row) for row in command("history", "--config", config, "--json").stdout.splitlines()]
+    assert [(row["version"], row["replaces"]) for row in rows] == [(one, None), (two, one)]
+
+    assert command("rollback", "--config", config).exit_code == 2
+    assert command("rollback", "--config", config, "--reason", " ").exit_code == 2
+    back = command("rollback", "--config", config, "--reason", "small firms", "--on", "2025-03-01")
+    assert back.exit_code == 0, back.output
+    assert f"{one} is the champion again" in back.stdout
+    assert line.tracker.champion_as_of("2025-02-28") == two
+    assert line.tracker.champion_as_of("2025-03-01") == one
+    assert command("rollback", "--config", config, "--reason", "more").exit_code == 2
+
+
+def test_a_registry_that_refuses_is_a_fault_and_no_bad_input(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise TrackingError("MLflow refused: gone")
+
+    monkeypatch.setattr(MlflowTracker, "roll_back", refuse)
+    result = command("rollback", "--config", settings(line, tmp_path), "--reason", "off")
+    assert (result.exit_code, result.stderr) == (1, "error: MLflow refused: gone\n")
