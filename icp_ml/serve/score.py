@@ -7,7 +7,7 @@ in batches, so a score in a file equals the score of a frame bit for bit.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 from scipy.special import expit
 
 from icp_ml.data.conform import conform
@@ -87,6 +88,13 @@ def score_columns(reasons: int) -> list[str]:
     ]
 
 
+def arrow_schema(reasons: int, facts: Mapping[str, str] | None = None) -> Any:
+    """Return the arrow types of a score table, with facts as metadata."""
+    kinds = {"as_of": pa.timestamp("us"), **dict.fromkeys(NUMBERS, pa.float64())}
+    fields = [pa.field(name, kinds.get(name, pa.string())) for name in score_columns(reasons)]
+    return pa.schema(fields, metadata=facts)
+
+
 def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) -> pd.DataFrame:
     """Score a frame of accounts.
 
@@ -144,7 +152,7 @@ def score_batch(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tup
     """Score a frame inside :func:`quiet_gaps` and return the gaps of its input."""
     if reasons < 0:
         raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
-    absent = {name: len(features) for name in model.schema.names if _is_absent(name, features)}
+    absent = dict.fromkeys(absent_features(model, features.columns), len(features))
     conformed = conform(features, model.schema)
     table = conformed[model.schema.names]
     read = read_columns(table, model.schema)
@@ -164,9 +172,11 @@ def score_batch(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tup
     return scores, InputGaps(len(table), absent, model.reference.unseen(read))
 
 
-def _is_absent(name: str, features: pd.DataFrame) -> bool:
-    base = code_base(name)
-    return name not in features and (base is None or base[0] not in features)
+def absent_features(model: IcpModel, columns: Iterable[object]) -> list[str]:
+    """Return the features that neither a column nor the code that a column holds can give."""
+    given = {str(name) for name in columns}
+    bases = {name: code_base(name) for name in model.schema.names}
+    return [name for name, base in bases.items() if name not in given and (not base or base[0] not in given)]
 
 
 def _explained(

@@ -108,12 +108,12 @@ def read_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[pd.Dat
     TableError
         The file can't be read.
     """
-    partition = {name: value for name, value in _partition(path).items() if _is_wanted(name, schema)}
+    partition = {name: value for name, value in _partition(path).items() if is_wanted(name, schema)}
     with _named(path):
         batches = _csv_batches(path, schema) if is_csv(path) else _parquet_batches(path, schema, batch_rows)
         for batch in batches:
             for start in range(0, batch.num_rows, batch_rows):
-                frame = batch.slice(start, batch_rows).to_pandas(types_mapper=_list_columns)
+                frame = to_frame(batch.slice(start, batch_rows), schema)
                 for name, value in partition.items():
                     if name not in frame:
                         frame[name] = np.full(len(frame), value, dtype=object)
@@ -123,7 +123,7 @@ def read_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[pd.Dat
 def _parquet_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[Any]:
     with pq.ParquetFile(path) as probe:
         arrow = probe.schema_arrow
-    wanted = [name for name in arrow.names if _is_wanted(name, schema)]
+    wanted = [name for name in arrow.names if is_wanted(name, schema)]
     texts = [
         name
         for name in wanted
@@ -135,7 +135,7 @@ def _parquet_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[An
 
 def _csv_batches(path: Path, schema: Schema) -> Iterator[Any]:
     with _open_csv(path, None) as probe:
-        wanted = [name for name in probe.schema.names if _is_wanted(name, schema)]
+        wanted = [name for name in probe.schema.names if is_wanted(name, schema)]
     with _open_csv(path, wanted) as stream:
         yield from stream
 
@@ -161,7 +161,7 @@ def _open_csv(path: Path, columns: list[str] | None) -> Any:
     return pa.csv.open_csv(path, parse_options=parse, convert_options=convert)
 
 
-def _is_wanted(name: str, schema: Schema) -> bool:
+def is_wanted(name: str, schema: Schema) -> bool:
     """Whether scoring looks at a column."""
     bases = {base[0] for base in map(code_base, schema.names) if base is not None}
     return name in {schema.account_id, "account_id", "as_of", schema.snapshot_date, *schema.names, *bases}
@@ -170,6 +170,17 @@ def _is_wanted(name: str, schema: Schema) -> bool:
 def _partition(path: Path) -> Mapping[str, str | None]:
     pairs = [part.split("=", 1) for part in path.parts[:-1] if "=" in part]
     return {name: None if value == _NO_VALUE else unquote(value) for name, value in pairs}
+
+
+def to_frame(batch: Any, schema: Schema) -> pd.DataFrame:
+    """Return a record batch as a frame: categories as dictionaries, lists as arrow lists."""
+    texts = set(schema.of_kind("category"))
+    columns = [
+        column.dictionary_encode() if name in texts and pa.types.is_string(column.type) else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    encoded = pa.RecordBatch.from_arrays(columns, names=batch.schema.names) if columns else batch
+    return pd.DataFrame(encoded.to_pandas(types_mapper=_list_columns))
 
 
 def _list_columns(kind: Any) -> pd.ArrowDtype | None:

@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from icp_ml.errors import ConfigError, TableError
-from icp_ml.serve.score import NUMBERS, InputGaps, quiet_gaps, score_batch, score_columns
+from icp_ml.serve.score import InputGaps, arrow_schema, quiet_gaps, score_batch
 from icp_ml.serve.sources import (
     ENDINGS,
     RUN_FILE,
@@ -212,7 +212,7 @@ def _model_digest(model: IcpModel) -> str:
 def _score_file(job: _Job, path: Path, part: Path, facts: Mapping[str, Any]) -> Iterator[InputGaps]:
     """Score one file into one part, yielding the gaps of each batch; rename the part when complete."""
     unfinished = part.with_name(f".{part.name}.unfinished")
-    schema = _arrow_schema(job, facts)
+    schema = arrow_schema(job.reasons, {f"icp_ml.{name}": str(value) for name, value in facts.items()})
     with _writer(unfinished, schema, job.format) as writer:
         for table, gaps in _in_order(job, path, schema):
             writer.write_table(table)
@@ -245,12 +245,6 @@ def _writer(path: Path, schema: Any, format: Format) -> Any:
     if format == "csv":
         return pa.csv.CSVWriter(path, schema)
     return pq.ParquetWriter(path, schema, compression="zstd")
-
-
-def _arrow_schema(job: _Job, facts: Mapping[str, Any]) -> Any:
-    kinds = {"as_of": pa.timestamp("us"), **dict.fromkeys(NUMBERS, pa.float64())}
-    fields = [pa.field(name, kinds.get(name, pa.string())) for name in score_columns(job.reasons)]
-    return pa.schema(fields, metadata={f"icp_ml.{name}": str(value) for name, value in facts.items()})
 
 
 def _prepare(folder: Path, inputs: list[Path], *, overwrite: bool, resume: bool) -> None:
