@@ -13,7 +13,7 @@ import click
 
 from icp_ml.cli.group import BAD_INPUT, NOT_PROMOTED, Day, config_option, examples, progress
 from icp_ml.cli.learning import metrics_text, read_source
-from icp_ml.errors import IcpError, TrackingError
+from icp_ml.errors import IcpError, TableError, TrackingError
 
 if TYPE_CHECKING:
     from icp_ml.adapters.mlflow import MlflowTracker
@@ -31,7 +31,10 @@ def ended(*codes: str) -> str:
 
 
 on_option = click.option(
-    "--on", type=Day(), help="Day that the history notes, to replay the past. Default: now."
+    "--on",
+    type=Day(),
+    envvar="ICP_ML_ON",
+    help="Day that the history notes, to replay the past; also ICP_ML_ON. Default: now.",
 )
 
 
@@ -187,7 +190,8 @@ def _without_ids(ctx: click.Context) -> Iterator[None]:
 
 def _without_values(error: IcpError) -> str:
     """Return an error's message, or where it quotes cells of a table, only where to look."""
-    if not set(error.facts) & QUOTED:
+    quotes = isinstance(error, TableError) and "such as " in str(error)
+    if not quotes and not set(error.facts) & QUOTED:
         return str(error)
     where = ", ".join(f"{name} {error.facts[name]}" for name in WHERE if name in error.facts)
     return f"{type(error).__name__} ({where}): icp-ml train with the same settings shows the values"

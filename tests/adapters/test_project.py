@@ -91,12 +91,14 @@ def leaky(tables: dict[str, pd.DataFrame], marker: str) -> dict[str, pd.DataFram
     return {**tables, "accounts": accounts}
 
 
-@pytest.mark.parametrize("case", ["too few", "no accounts of the terms", "leak"])
+@pytest.mark.parametrize("case", ["too few", "no accounts of the terms", "leak", "text for money"])
 def test_no_error_of_a_retraining_names_a_customers_value(world: Any, tmp_path: Path, case: str) -> None:
     config = world.lay_out(tmp_path, "2025-09-30", "2023-06-30", accounts=15 if case == "too few" else 60)
     tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "crm").glob("*.csv")}
     if case == "no accounts of the terms":
         tables["subscriptions"]["account_id"] = "none-" + tables["subscriptions"]["account_id"].str[-5:]
+    if case == "text for money":
+        tables["subscriptions"]["arr"] = world.MARKER
     if case == "leak":
         tables = leaky(tables, world.MARKER)
     for name, table in tables.items():
