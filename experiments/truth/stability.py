@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="one small world, two resamples")
     args = parser.parse_args()
-    n, worlds, resamples = (300, 1, 2) if args.smoke else (1000, 5, 30)
+    n, worlds, resamples = (300, 1, 2) if args.smoke else (1000, 3, 30)
     result: dict[str, Any] = {"n_accounts": n, "worlds": worlds, "resamples": resamples}
     with ProcessPoolExecutor(max_workers=1 if args.smoke else os.cpu_count()) as pool:
         for scheme in ("bootstrap", "copies"):

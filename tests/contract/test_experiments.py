@@ -80,3 +80,10 @@ def test_the_stability_of_the_reported_set_is_measured() -> None:
     found = json.loads(done.stdout)
     assert found["resamples"] == 2
     assert len(found["bootstrap"]["nogueira"]) == 1
+
+
+def test_the_bench_of_contributions_prints_ratios() -> None:
+    command = [sys.executable, str(ROOT / "experiments" / "speed" / "contributions.py"), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "pred_contrib" in done.stdout
