@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -133,8 +134,14 @@ def _said(feature: str, schema: Schema, read: Columns, rows: Ints) -> Said:
         words = {1.0: "true", 0.0: "false"}
         texts = [f"{feature} is {words.get(value, 'unknown')}" for value in distinct.tolist()]
     else:
-        texts = [f"{feature} is {number_text(value)}" for value in distinct.tolist()]
+        texts = [f"{feature} is {_number(value)}" for value in distinct.tolist()]
     return np.where(codes < 0, len(texts), codes).astype(np.int64), [*texts, f"{feature} is unknown"]
+
+
+@lru_cache(maxsize=1 << 16)
+def _number(value: float) -> str:
+    """Keep the texts of numbers: shortened, the same ones come again in every batch."""
+    return number_text(value)
 
 
 def _shortened(values: Array) -> Array:

@@ -16,11 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.special import expit
 
 from icp_ml.data.conform import conform
 from icp_ml.data.kinds import code_base
-from icp_ml.errors import ConfigError, InputWarning
+from icp_ml.data.schema import Schema
+from icp_ml.data.values import MISSING_TEXT
+from icp_ml.errors import ConfigError, InputMismatchError, InputWarning
 from icp_ml.insight.reasons import explain_rows
 from icp_ml.model.columns import Columns, read_columns
 from icp_ml.serve.match import icp_match
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 BLOCK_ROWS = 8_192
+_PLAIN = "^[!-~]([ -~]*[!-~])?$"
 NUMBERS = ("p_retained", "p_retained_low", "p_retained_high", "p_expanded", "expected_nrr", "icp_fit")
 
 
@@ -153,7 +157,7 @@ def score_batch(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tup
     if reasons < 0:
         raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
     absent = dict.fromkeys(absent_features(model, features.columns), len(features))
-    conformed = conform(features, model.schema)
+    conformed = _conformed(features, model.schema)
     table = conformed[model.schema.names]
     read = read_columns(table, model.schema)
     numbers, texts = _explained(model, table, read, reasons)
@@ -170,6 +174,33 @@ def score_batch(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tup
     }
     scores = pd.DataFrame({name: _column(columns[name]) for name in score_columns(reasons)})
     return scores, InputGaps(len(table), absent, model.reference.unseen(read))
+
+
+def _conformed(features: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Return what ``conform`` does, without looking at account ids one by one where all are clean text."""
+    name = schema.account_id if schema.account_id in features.columns else "account_id"
+    ids = _clean_ids(features[name]) if list(features.columns).count(name) == 1 else None
+    if ids is None:
+        return conform(features, schema)
+    one = pd.Series(["account"], dtype="category").repeat(len(features))
+    try:
+        found = conform(features.assign(**{name: one.set_axis(features.index)}), schema)
+    except InputMismatchError:
+        return conform(features, schema)  # whose message names the accounts
+    return found.assign(account_id=ids)
+
+
+def _clean_ids(column: pd.Series[Any]) -> npt.NDArray[np.object_] | None:
+    """Return account ids that ``clean_ids`` would leave as they are, None if there are any others."""
+    if not isinstance(column.dtype, pd.StringDtype) or column.dtype.storage != "pyarrow":
+        return None
+    ids = pa.array(column.array, type=pa.large_string())
+    plain = pc.match_substring_regex(ids, _PLAIN)
+    none = pc.is_in(pc.ascii_lower(ids), value_set=pa.array(sorted(MISSING_TEXT), type=pa.large_string()))
+    floats = pc.ends_with(ids, pattern=".0")
+    if ids.null_count or not pc.all(plain).as_py() or pc.any(none).as_py() or pc.any(floats).as_py():
+        return None
+    return np.asarray(column.to_numpy(dtype=object))
 
 
 def absent_features(model: IcpModel, columns: Iterable[object]) -> list[str]:

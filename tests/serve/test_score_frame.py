@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from icp_ml.data.dataset import Dataset
+from icp_ml.data.values import clean_ids
 from icp_ml.errors import ConfigError, InputMismatchError, InputWarning
 from icp_ml.serve.reference import Ratios
 from icp_ml.serve.score import InputGaps, score_columns
@@ -156,3 +157,33 @@ def test_gaps_add_up() -> None:
     total = InputGaps(2, {"a": 2}, {"b": 1}) + InputGaps(3, {"c": 3}, {"b": 2})
     assert (total.rows, total.missing, total.unseen) == (5, {"a": 2, "c": 3}, {"b": 3})
     assert InputGaps(5).text() == ""
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["a1", "b 2", "c-3"],
+        [" a1", "b2 ", "c3"],
+        ["1.0", "2.0", "3.0"],
+        ["1.0", "b2", "3.0"],
+        ["ä1", "b2", "日本"],
+        ["a1", "a1", "~"],
+    ],
+)
+def test_account_ids_are_cleaned_as_ever(model: IcpModel, fresh: pd.DataFrame, ids: list[str]) -> None:
+    wanted = clean_ids(pd.Series(ids)).tolist()
+    rows = fresh.head(3).assign(customer=ids)
+    assert model.score(rows, reasons=0)["account_id"].tolist() == wanted
+    assert model.score(rows.set_axis([5, 5, 7]), reasons=0)["account_id"].tolist() == wanted
+
+
+@pytest.mark.parametrize("empty", [None, "", "NULL", "n/a", " "])
+def test_an_empty_account_id_is_refused(model: IcpModel, fresh: pd.DataFrame, empty: str | None) -> None:
+    with pytest.raises(InputMismatchError, match="found 1 of 3 empty"):
+        model.score(fresh.head(3).assign(customer=["a", empty, "b"]), reasons=0)
+
+
+def test_a_cell_that_cannot_be_read_is_told_with_its_account(model: IcpModel, fresh: pd.DataFrame) -> None:
+    rows = fresh.head(3).assign(customer=["a", "b", "c"], seats=["1", "many", "3"])
+    with pytest.raises(InputMismatchError, match=r"'many'.*\bb\b"):
+        model.score(rows, reasons=0)
