@@ -34,9 +34,20 @@ def run_project(settings: Path, uri: str, day: str, folder: Path) -> None:
         raise SystemExit(done.stderr[-3000:])
 
 
-def scores(model: icp.IcpModel, tables: dict[str, pd.DataFrame], day: str) -> pd.DataFrame:
+def scores(champion: str | None, uri: str, accounts: int, day: str) -> pd.DataFrame:
+    """Score the base as known on a day with a version; empty when there was no champion."""
+    if champion is None:
+        return pd.DataFrame()
+    model = icp.load(f"models:/{champion}", tracking_uri=uri)
+    tables = world.base(accounts, until=day)
     described = icp.build_features(icp.read_tables(tables)[0], as_of=day, schema=model.schema)
     return model.score(described, reasons=1)
+
+
+def versions(uri: str) -> list[object]:
+    import mlflow
+
+    return list(mlflow.MlflowClient(tracking_uri=uri).search_model_versions("name='icp'"))
 
 
 def main() -> int:
@@ -47,7 +58,7 @@ def main() -> int:
     asked = parser.parse_args()
     days = [day.isoformat() for day in icp.quarter_ends("2023-06-30", "2025-09-30")]
     days = days[-2:] if asked.smoke else days
-    rows, kept = [], {}
+    rows, judged, kept = [], [], {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -58,8 +69,12 @@ def main() -> int:
             run_project(settings, uri, day, folder)
             found = world.tracker(uri)
             champion = found.champion()
-            kept[day] = (champion, scores(found.load(champion), world.base(asked.accounts, until=day), day))
-            print(day, champion, found.history()["reason"].tolist()[-1], flush=True)
+            kept[day] = (champion, scores(champion, uri, asked.accounts, day))
+            made = {f"icp/{v.version}": v.tags for v in versions(uri)}
+            last = max(made, key=lambda version: int(version.split("/")[1]))
+            judged.append({"day": day, "version": last, "status": made[last]["validation_status"]})
+            judged[-1] |= {"reason": made[last]["validation_reason"], "champion": champion}
+            print(judged[-1], flush=True)
         found = world.tracker(uri)
         history = found.history()
         every = pd.date_range(days[0], days[-1], freq="D")
@@ -69,17 +84,14 @@ def main() -> int:
             wrong += found.champion_as_of(moment.date()) != kept[passed[-1]][0]
         before = found.champion_as_of(every[0].date() - timedelta(days=1))
         for day, (champion, then) in kept.items():
-            again = scores(
-                icp.load(f"models:/{found.champion_as_of(day)}", tracking_uri=uri),
-                world.base(asked.accounts, until=day),
-                day,
-            )
+            again = scores(found.champion_as_of(day), uri, asked.accounts, day)
             rows.append({"day": day, "champion": champion, "same_scores": bool(then.equals(again))})
         result = {
             "accounts": asked.accounts,
             "days_checked": len(every),
             "days_wrong": int(wrong) + (before is not None),
-            "quarters": rows,
+            "quarters": judged,
+            "scores_of_past_days": rows,
             "history": [{**row, "at": row["at"].date().isoformat()} for row in history.to_dict("records")],
             "state": world.state(uri),
         }
