@@ -376,7 +376,8 @@ def _drawn_levels(margin: LevelMargin, spread: Floats, gone: npt.NDArray[np.bool
     levels = np.array([*margin.counts, None], dtype=object)
     ends = np.cumsum(list(margin.counts.values())) / max(margin.total, 1)
     picked = levels[np.searchsorted(ends, spread)]
-    return pd.Series(np.where(gone, None, picked), dtype=TEXT_DTYPE)
+    picked[gone] = None
+    return pd.Series(picked, dtype=TEXT_DTYPE)
 
 
 def _drawn_tools(margin: ToolMargin, rng: np.random.Generator, gone: npt.NDArray[np.bool_]) -> pd.Series[Any]:
