@@ -25,6 +25,7 @@ Source = str | Path | Sequence[str | Path]
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 RUN_FILE = "_scores.json"
 _MARKS = (",", ";", "\t", "|")
+_RUN_BATCHES = 4
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -123,6 +124,7 @@ def read_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[pd.Dat
 def _parquet_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[Any]:
     with pq.ParquetFile(path) as probe:
         arrow = probe.schema_arrow
+        runs = _runs([probe.metadata.row_group(g).num_rows for g in range(probe.num_row_groups)], batch_rows)
     wanted = [name for name in arrow.names if is_wanted(name, schema)]
     texts = [
         name
@@ -130,7 +132,21 @@ def _parquet_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[An
         if name in schema.of_kind("category") and pa.types.is_string(arrow.field(name).type)
     ]
     with pq.ParquetFile(path, read_dictionary=texts) as reader:
-        yield from reader.iter_batches(batch_size=batch_rows, columns=wanted)
+        for run in runs:
+            yield from reader.iter_batches(batch_size=batch_rows, columns=wanted, row_groups=run)
+
+
+def _runs(sizes: list[int], batch_rows: int) -> list[list[int]]:
+    """Split row groups into runs of a few batches: a reader keeps the bytes of a run until its end."""
+    runs: list[list[int]] = []
+    rows = _RUN_BATCHES * batch_rows
+    for group, size in enumerate(sizes):
+        if rows >= _RUN_BATCHES * batch_rows:
+            runs.append([])
+            rows = 0
+        runs[-1].append(group)
+        rows += size
+    return runs
 
 
 def _csv_batches(path: Path, schema: Schema) -> Iterator[Any]:
