@@ -13,7 +13,7 @@ import pytest
 
 from icp_ml.errors import ConfigError, TableError
 from icp_ml.serve import stream
-from icp_ml.serve.sources import count_rows, find_files
+from icp_ml.serve.sources import _runs, count_rows, find_files
 from icp_ml.serve.stream import pace_text, score_parquet
 from icp_ml.serve.training import IcpModel
 
@@ -177,3 +177,9 @@ def test_the_run_file_says_what_was_scored_with_what(model: IcpModel, base: Path
 def test_pace() -> None:
     assert pace_text(50, 200, 2.0) == "50 of 200 accounts, 25 per second, 6 s left"
     assert pace_text(0, 0, 0.0) == "0 of 0 accounts, 0 per second, 0 s left"
+
+
+def test_row_groups_are_read_a_few_batches_at_a_time() -> None:
+    assert _runs([50] * 5, 25) == [[0, 1], [2, 3], [4]]
+    assert _runs([1000, 1, 1], 25) == [[0], [1, 2]]
+    assert _runs([], 25) == []
