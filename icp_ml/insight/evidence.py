@@ -130,12 +130,12 @@ class CrossFit:
     final: tuple[Found, ...]
 
 
-def permuted(outcome: Outcome, count: int, rng: np.random.Generator) -> Array:
-    """Permute the residuals between accounts of the same entry cohort; shape (n, count)."""
-    place = np.argsort(outcome.cohort, kind="stable")
-    keys = rng.random((outcome.n_accounts, count)) + outcome.cohort[:, None]
-    out = np.empty((outcome.n_accounts, count))
-    out[place] = outcome.residual[np.argsort(keys, axis=0, kind="stable")]
+def permuted(residual: Array, cohort: Ints, count: int, rng: np.random.Generator) -> Array:
+    """Permute residuals between accounts of the same entry cohort; shape (n, count)."""
+    place = np.argsort(cohort, kind="stable")
+    keys = rng.random((len(residual), count)) + cohort[:, None]
+    out = np.empty((len(residual), count))
+    out[place] = residual[np.argsort(keys, axis=0, kind="stable")]
     return out
 
 
@@ -190,7 +190,9 @@ def crossfit(
     engine = _Engine.build(design, outcome, folds, n_folds)
     everyone = np.arange(m)
     statistic = engine.statistic(everyone, outcome.residual[:, None])[:, 0]
-    first = engine.statistic(everyone, permuted(outcome, min(SCREEN, n_permutations), rng))
+    first = engine.statistic(
+        everyone, permuted(outcome.residual, outcome.cohort, min(SCREEN, n_permutations), rng)
+    )
     slack = statistic - 1e-9 * (1.0 + np.abs(statistic))
     hits, runs = (first >= slack[:, None]).sum(axis=1), np.full(m, first.shape[1])
     going = np.flatnonzero((1.0 + hits) / (1.0 + runs) <= SCREEN_P)
@@ -199,7 +201,8 @@ def crossfit(
             going = going[(1.0 + hits[going]) / (1.0 + runs[going]) <= SECOND_P]
         if not len(going):
             break
-        more = engine.statistic(going, permuted(outcome, min(CHUNK, n_permutations - start), rng))
+        count = min(CHUNK, n_permutations - start)
+        more = engine.statistic(going, permuted(outcome.residual, outcome.cohort, count, rng))
         hits[going] += (more >= slack[going, None]).sum(axis=1)
         runs[going] += more.shape[1]
     p_values = (1.0 + hits) / (1.0 + runs)

@@ -30,6 +30,8 @@ LEAST_EVENTS = 60
 #: Chance of a pair where there is none, over both sides of one target.
 ALPHA = 0.085
 MOST_PERMUTATIONS = 200
+#: Chance of a second condition that says nothing beside a first one that does.
+PARTNER = 0.05
 #: Fewest accounts in a pair, and in each half outside of it.
 LEAST_ACCOUNTS = 30
 LEAST_OUTSIDE = 20
@@ -89,13 +91,15 @@ class _Atoms:
     ``held``: who meets them, shape (n, a). ``allowed``: which pairs may be formed, (a, a). ``price``: twice
     the log of the number of pairs that the same two candidates offer, less twice the log of what a pair of
     this size can show, 4 s (1 - s), (a, a). It is taken off z squared, so that every two candidates have the
-    same chance to be the best pair by luck, however finely they are cut.
+    same chance to be the best pair by luck, however finely they are cut. ``alike``: conditions of the same
+    candidate, (a,).
     """
 
     conditions: tuple[Condition, ...]
     held: Single
     allowed: Bools
     price: Single
+    alike: Array
 
     def merit(self, z: Single) -> Single:
         """Squared z less the price of the search, for pairs that may be formed."""
@@ -130,6 +134,9 @@ def search_pair(evidence: Evidence, *, n_folds: int = 5, alpha: float = ALPHA, s
     if p_value > alpha:
         return None
     side = 1 if z[first, second] > 0 else -1
+    for fixed, partner in ((first, second), (second, first)):
+        if _partner_luck(evidence, atoms, fixed, partner, side, rng) > PARTNER:
+            return None
     conditions = _refined(evidence, atoms, (first, second), everyone, side)
     folds = rng.permutation(len(residual)) % n_folds
     halves = np.zeros((len(residual), 2), dtype=np.bool_)
@@ -153,11 +160,39 @@ def _luck(evidence: Evidence, atoms: _Atoms, seen: float, alpha: float, rng: np.
     scale = _scale(atoms, evidence.outcome.residual, np.ones(len(atoms.held), dtype=np.bool_))
     hits, runs = 0, 0
     while runs < count and hits <= alpha * count:
-        for column in permuted(evidence.outcome, 20, rng).T:
+        for column in permuted(evidence.outcome.residual, evidence.outcome.cohort, 20, rng).T:
             sums = atoms.held.T @ (atoms.held * column[:, None].astype(np.float32))
             hits += bool(atoms.merit(sums * scale).max() >= seen - 1e-4)
             runs += 1
     return (1.0 + hits) / (1.0 + runs)
+
+
+def _partner_luck(
+    evidence: Evidence, atoms: _Atoms, fixed: int, partner: int, side: int, rng: np.random.Generator
+) -> float:
+    """Return how often luck finds as good a second condition as ``partner`` among those that meet ``fixed``.
+
+    Against permuted outcomes a pair with one strong half always looks good, whatever the other half is.
+    """
+    inside = np.flatnonzero(atoms.held[:, fixed] >= 0.5)
+    residual = evidence.outcome.residual[inside] * side
+    cohort = evidence.outcome.cohort[inside]
+    held, n = atoms.held[inside], float(len(inside))
+    count = held.sum(axis=0)
+    share = count / n
+    spread = np.sqrt(np.maximum((held**2).sum(axis=0) - count * share, 1e-6)) * float(residual.std())
+    allowed = atoms.allowed[fixed] | atoms.allowed[:, fixed]
+    usable = allowed & (count >= LEAST_ACCOUNTS) & (n - count >= LEAST_OUTSIDE)
+    price = 2.0 * np.log(atoms.alike) - 2.0 * np.log(np.clip(4.0 * share * (1.0 - share), 1e-6, 1.0))
+
+    def merit(outcomes: Array) -> Array:
+        centred = (outcomes - outcomes.mean(axis=0)).astype(np.float32)
+        z = np.maximum((held.T @ centred) / np.maximum(spread, 1e-9)[:, None], 0.0)
+        return np.where(usable[:, None], z**2 - price[:, None], -np.inf)
+
+    seen = float(merit(residual[:, None])[partner, 0])
+    lucky = merit(permuted(residual, cohort, MOST_PERMUTATIONS, rng)).max(axis=0)
+    return float((1.0 + (lucky >= seen - 1e-4).sum()) / (1.0 + MOST_PERMUTATIONS))
 
 
 def _z(atoms: _Atoms, residual: Array, rows: Bools) -> Single:
@@ -215,7 +250,7 @@ def _atoms(evidence: Evidence) -> _Atoms:
     both = (matrix.T @ matrix) / n
     show = np.clip(4.0 * both * (1.0 - both), 1e-6, 1.0)
     price = 2.0 * np.log(alike[:, None] * alike[None, :]) - 2.0 * np.log(show)
-    return _Atoms(kept, matrix, allowed, price.astype(np.float32))
+    return _Atoms(kept, matrix, allowed, price.astype(np.float32), alike)
 
 
 def _coarse_runs(n_bins: int) -> list[Bools]:
