@@ -46,6 +46,8 @@ bench: $(STAMP)  ## speeds and memory, printed as a table (SMOKE=1 for a short f
 truth: $(STAMP)  ## error rates of the profile on simulated worlds (SMOKE=1 for a short form)
 	$(BIN)/python experiments/truth/run.py $(if $(SMOKE),--smoke)
 	$(BIN)/python experiments/truth/stability.py $(if $(SMOKE),--smoke)
+	$(BIN)/python experiments/truth/gate.py $(if $(SMOKE),--smoke)
+	$(BIN)/python experiments/truth/monitor.py $(if $(SMOKE),--smoke)
 	$(BIN)/python experiments/truth/table.py $(if $(SMOKE),,--write)
 
 docs: $(STAMP)  ## build the documentation as HTML into site/
