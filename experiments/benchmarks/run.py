@@ -67,6 +67,21 @@ def ours(folder: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
+def answers(
+    folder: Path, tasks: list[dict[str, Any]], smoke: bool, python: str | None
+) -> dict[str, list[dict[str, Any]]]:
+    """Fit every model on every task; rivals that need another python run there, or are left out."""
+    (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
+    found = {"icp_ml": ours(folder, tasks)}
+    for rival in HOME[-1:] if smoke else (*HOME, *(ELSEWHERE if python else ())):
+        if rival in HOME:
+            run_rival(folder, rival)
+        else:
+            subprocess.run([str(python), str(HERE / "models.py"), str(folder), rival], check=True)
+        found[rival] = json.loads((folder / f"{rival}.json").read_text(encoding="utf-8"))
+    return found
+
+
 def judged(folder: Path, tasks: list[dict[str, Any]], found: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
     """Return AUC, log loss, Brier score, calibration slope and seconds of each model and task."""
     rows = []
@@ -105,7 +120,6 @@ def main() -> None:
     parser.add_argument("--sets", default="", help="only sets whose name contains this")
     args = parser.parse_args()
     sizes = [300] if args.smoke else [int(size) for size in args.sizes.split(",")]
-    rivals = list(HOME[-1:] if args.smoke else (*HOME, *(ELSEWHERE if args.python else ())))
     data = data_folder()
     with tempfile.TemporaryDirectory() as name:
         folder, tasks = Path(name), []
@@ -115,14 +129,7 @@ def main() -> None:
                 wanted = sorted({min(n, len(table.outcome)) for n in sizes})
                 for n in wanted:
                     tasks += tasks_of(table, n, folder, 2 if args.smoke else FOLDS)
-        (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
-        found = {"icp_ml": ours(folder, tasks)}
-        for rival in rivals:
-            if rival in HOME:
-                run_rival(folder, rival)
-            else:
-                subprocess.run([args.python, str(HERE / "models.py"), str(folder), rival], check=True)
-            found[rival] = json.loads((folder / f"{rival}.json").read_text(encoding="utf-8"))
+        found = answers(folder, tasks, args.smoke, args.python)
         table = judged(folder, tasks, found)
     means = table.groupby(["set", "n", "model"])[["auc", "log_loss", "brier", "seconds"]]
     spread = means.std().rename(columns=lambda column: f"{column}_sd")

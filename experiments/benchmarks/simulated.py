@@ -16,7 +16,6 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -28,8 +27,7 @@ from sklearn.metrics import roc_auc_score
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
-from models import run as run_rival
-from run import ELSEWHERE, HOME, ours
+from run import answers
 
 from icp_ml.simulation import SimulatedFrame, make_frame
 
@@ -85,26 +83,18 @@ def main() -> None:
     parser.add_argument("--python", default=None, help="python with catboost, xgboost and interpret-core")
     args = parser.parse_args()
     seeds = {400: 1} if args.smoke else SEEDS
-    rivals = list(HOME[-1:] if args.smoke else (*HOME, *(ELSEWHERE if args.python else ())))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = [task_of(n, FIRST_SEED + i, folder) for n, count in seeds.items() for i in range(count)]
         tasks = [task for task, _ in made]
-        (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
-        found = {"icp_ml": ours(folder, tasks)}
-        for rival in rivals:
-            if rival in HOME:
-                run_rival(folder, rival)
-            else:
-                subprocess.run([args.python, str(HERE / "models.py"), str(folder), rival], check=True)
-            found[rival] = json.loads((folder / f"{rival}.json").read_text(encoding="utf-8"))
+        found = answers(folder, tasks, args.smoke, args.python)
         rows = []
         for number, (task, true) in enumerate(made):
             y = pd.read_parquet(folder / task["file"], columns=["__outcome"])["__outcome"].to_numpy()
             base = expected_log_loss(true, np.full(FRESH, y[task["train"]].mean()))
             oracle = expected_log_loss(true, true)
-            for model, answers in found.items():
-                said = np.array(answers[number]["chances"])
+            for model, said_by in found.items():
+                said = np.array(said_by[number]["chances"])
                 skill = (base - expected_log_loss(true, said)) / (base - oracle)
                 auc = roc_auc_score(y[task["test"]], said)
                 rows.append({"model": model, "n": task["n"], "skill": skill, "auc": auc})

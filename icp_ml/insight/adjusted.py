@@ -86,11 +86,9 @@ def adjusted_effects(
         x = _covariates(design, counts, p_values, j)[rows]
         rest_y = _residual(outcome.rates[rows], x, fold[rows], n_folds)
         rest_d = _residual(held[rows, j], x, fold[rows], n_folds)
-        power = float((rest_d**2).sum())
-        if power <= 1e-9:
+        if float((rest_d**2).sum()) <= 1e-9:
             continue
-        slope = float((rest_d * rest_y).sum()) / power
-        spread = float(np.sqrt((rest_d**2 * (rest_y - slope * rest_d) ** 2).sum())) / power
+        slope, spread = _slope(rest_y, rest_d)
         share = min(float(held[rows, j].mean()), 0.95)
         effect[j] = slope + LUCK_SHARED * float(raw.mean[j] - raw.raw[j]) / (1.0 - share)
         low[j], high[j] = effect[j] - z * spread, effect[j] + z * spread
@@ -139,11 +137,10 @@ def beside(
     x = x - x.mean(axis=0)
     x = x[:, x.std(axis=0) > 1e-6]
     rest_y, rest_d = _residual(rates, x, fold, n_folds), _residual(held, x, fold, n_folds)
-    power, plain = float((rest_d**2).sum()), float(((held - held.mean()) ** 2).sum())
-    if power <= 1e-9 or plain <= 1e-9:
+    plain = float(((held - held.mean()) ** 2).sum())
+    if float((rest_d**2).sum()) <= 1e-9 or plain <= 1e-9:
         return None
-    slope = float((rest_d * rest_y).sum()) / power
-    error = float(np.sqrt((rest_d**2 * (rest_y - slope * rest_d) ** 2).sum())) / power
+    slope, error = _slope(rest_y, rest_d)
     return Beside(slope, error, float(((held - held.mean()) * rates).sum()) / plain)
 
 
@@ -170,6 +167,13 @@ def _covariates(design: Design, counts: Counts, p_values: Array, j: int) -> Arra
     x = np.stack(columns, axis=1)
     x = x - x.mean(axis=0)
     return np.asarray(x[:, x.std(axis=0) > 1e-6], dtype=np.float64)
+
+
+def _slope(rest_y: Array, rest_d: Array) -> tuple[float, float]:
+    """Return the regression of one residual on the other, and its error with one residual per account."""
+    power = float((rest_d**2).sum())
+    slope = float((rest_d * rest_y).sum()) / power
+    return slope, float(np.sqrt((rest_d**2 * (rest_y - slope * rest_d) ** 2).sum())) / power
 
 
 def _residual(target: Array, x: Array, fold: Ints, n_folds: int) -> Array:
