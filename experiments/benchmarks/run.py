@@ -1,6 +1,7 @@
 """icp_ml's classifier against rivals with their defaults: same rows, same folds, one thread each.
 
 python experiments/benchmarks/run.py [--smoke] [--python PATH] [--sizes 300,1000,3000,10000] [--sets TEXT]
+    [--rivals catboost,lightgbm]
 
 --python names a python that has catboost, xgboost and interpret-core; without it those rivals are left out.
 """
@@ -67,13 +68,19 @@ def ours(folder: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
+def rivals_of(smoke: bool, python: str | None, wanted: str = "") -> list[str]:
+    """Return the rivals to run: those asked for, of those that can."""
+    can = [*HOME[-1:]] if smoke else [*HOME, *(ELSEWHERE if python else ())]
+    return [name for name in can if not wanted or name in wanted.split(",")]
+
+
 def answers(
-    folder: Path, tasks: list[dict[str, Any]], smoke: bool, python: str | None
+    folder: Path, tasks: list[dict[str, Any]], rivals: list[str], python: str | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Fit every model on every task; rivals that need another python run there, or are left out."""
+    """Fit every model on every task; rivals that need another python run there."""
     (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
     found = {"icp_ml": ours(folder, tasks)}
-    for rival in HOME[-1:] if smoke else (*HOME, *(ELSEWHERE if python else ())):
+    for rival in rivals:
         if rival in HOME:
             run_rival(folder, rival)
         else:
@@ -83,7 +90,7 @@ def answers(
 
 
 def judged(folder: Path, tasks: list[dict[str, Any]], found: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
-    """Return AUC, log loss, Brier score, calibration slope and seconds of each model and task."""
+    """Return AUC, log loss, Brier score and seconds of each model and task."""
     rows = []
     for name, answers in found.items():
         for number, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
@@ -118,6 +125,7 @@ def main() -> None:
     parser.add_argument("--python", default=None, help="python with catboost, xgboost and interpret-core")
     parser.add_argument("--sizes", default="300,1000,3000,10000", help="rows taken of each set")
     parser.add_argument("--sets", default="", help="only sets whose name contains this")
+    parser.add_argument("--rivals", default="", help="only these, separated by commas")
     args = parser.parse_args()
     sizes = [300] if args.smoke else [int(size) for size in args.sizes.split(",")]
     data = data_folder()
@@ -129,7 +137,7 @@ def main() -> None:
                 wanted = sorted({min(n, len(table.outcome)) for n in sizes})
                 for n in wanted:
                     tasks += tasks_of(table, n, folder, 2 if args.smoke else FOLDS)
-        found = answers(folder, tasks, args.smoke, args.python)
+        found = answers(folder, tasks, rivals_of(args.smoke, args.python, args.rivals), args.python)
         table = judged(folder, tasks, found)
     means = table.groupby(["set", "n", "model"])[["auc", "log_loss", "brier", "seconds"]]
     spread = means.std().rename(columns=lambda column: f"{column}_sd")

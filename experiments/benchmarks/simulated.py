@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
-from run import answers
+from run import answers, rivals_of
 
 from icp_ml.simulation import SimulatedFrame, make_frame
 
@@ -87,7 +87,7 @@ def main() -> None:
         folder = Path(name)
         made = [task_of(n, FIRST_SEED + i, folder) for n, count in seeds.items() for i in range(count)]
         tasks = [task for task, _ in made]
-        found = answers(folder, tasks, args.smoke, args.python)
+        found = answers(folder, tasks, rivals_of(args.smoke, args.python), args.python)
         rows = []
         for number, (task, true) in enumerate(made):
             y = pd.read_parquet(folder / task["file"], columns=["__outcome"])["__outcome"].to_numpy()

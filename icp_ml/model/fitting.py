@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
-from threadpoolctl import threadpool_limits
 
 from icp_ml.data.schema import Schema
 from icp_ml.model.calibration import Calibration, base_log_odds, fit_calibration, log_loss_rows
@@ -21,6 +20,7 @@ from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import BASELINE, Ensemble
 from icp_ml.model.folds import group_folds, group_subsample, possible_folds
 from icp_ml.model.stacking import calibrated_loss, choose_weights
+from icp_ml.statistics.threads import one_blas_thread
 
 BAG_SHARE = 0.9
 # Bags of 90 % of the accounts vary like a delete-10 % jackknife. Twice that, because complexity chosen out of
@@ -108,7 +108,7 @@ def fit_model(
         See ``PropensityClassifier``.
     """
     # Threads of BLAS below threads of ours would wait for each other.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         return _fit_model(columns, schema, y, codes, candidates, n_bags, n_folds, seed, n_jobs)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
-from threadpoolctl import threadpool_limits
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.leakage import Leak, auc_of, check_leakage, measure
@@ -21,6 +20,7 @@ from icp_ml.model.columns import Columns, Floats, Ints, read_columns
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.linear import fit_linear_path
+from icp_ml.statistics.threads import one_blas_thread
 
 MOST_ROWS, MOST_SUSPECTS, N_FOLDS, PENALTY, N_NOISE = 3_000, 2, 3, 16.0, 5
 JUMP, SUSPECT, SHUFFLE_LEVEL, CANARY_RANK = 0.10, 0.70, 0.001, 10
@@ -74,12 +74,12 @@ def watch(
     check_leakage(dataset, allow, measured)
     found = list(find_tripwires(dataset, allow, measured))
     out = {finding.column for finding in found if finding.severity == "quarantine" and finding.tool is None}
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         for target in dict.fromkeys(leak.target for leak in measured):
             own = [leak for leak in measured if leak.target == target]
             found += find_jumps(dataset, target, own, skip={*allow, *out}, seed=seed)
     kept = quarantine(dataset, found)
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         for target in dict.fromkeys(leak.target for leak in measured):
             base = _base(kept, target, seed)
             if base is not None:
