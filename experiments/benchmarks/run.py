@@ -1,159 +1,184 @@
-"""icp_ml's classifier against rivals with their defaults: same rows, same folds, one thread each.
+"""icp_ml's classifier against rivals: same rows, same folds, one thread each, a cell at a time.
 
-python experiments/benchmarks/run.py [--smoke] [--python PATH] [--sizes 300,1000,3000,10000] [--sets TEXT]
-    [--rivals catboost,lightgbm]
+python experiments/benchmarks/run.py [--smoke] [--python PATH] [--models icp_ml,catboost] [--sets TEXT]
+    [--sizes 300,1000,3000,all] [--folds N] [--work FOLDER] [--table]
 
---python names a python that has catboost, xgboost and interpret-core; without it those rivals are left out.
+Each finished fold is one row of cells/MODEL.json; what is there isn't done again, so a run may be cut and
+resumed. --python names a python that has the models that this one lacks. --table only sums up.
 """
 
 from __future__ import annotations
-
-import os
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
 
 import argparse
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import RepeatedStratifiedKFold
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 from harness import data_folder
-from models import run as run_rival
+from models import read_cells
+from models import run as run_model
 from sets import SETS, Set
+from simulated import FIRST_SEED, SEEDS, task_of
 
-import icp_ml as icp
+CELLS = HERE / "cells"
+HOME = ("icp_ml", "lightgbm", "lightgbm tuned", "forest", "logistic")
+FOLDS, MOST_ROWS = 5, 50_000
+#: Published figures of the 2018 Telco are five folds, three times.
+REPEATS = {("telco 2018", "all"): 3}
 
-HOME = ("lightgbm", "forest", "logistic")
-ELSEWHERE = {"catboost": "catboost", "xgboost": "xgboost", "ebm": "interpret"}
-FOLDS = 5
 
-
-def tasks_of(table: Set, n: int, folder: Path, folds: int) -> list[dict[str, Any]]:
-    """Write ``n`` rows of a set to a folder and deal them into folds."""
-    rows = np.arange(len(table.outcome))
-    if n < len(rows):
-        rows = np.sort(np.random.default_rng(n).choice(rows, n, replace=False))
+def tasks_of(table: Set, size: str, folder: Path, folds: int = FOLDS) -> list[dict[str, Any]]:
+    """Write rows of a set to a folder and deal them into folds; none if the set is smaller than the size."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(table.outcome))[:MOST_ROWS])
+    if size != "all":
+        if len(rows) <= int(size):
+            return []
+        rows = np.sort(np.random.default_rng(int(size)).choice(rows, int(size), replace=False))
     frame = table.features.iloc[rows].reset_index(drop=True)
     y = table.outcome[rows]
-    file = f"{table.name.replace(' ', '_')}_{len(rows)}.parquet"
-    frame.assign(__outcome=y).to_parquet(folder / file, index=False)
-    dealt = StratifiedKFold(folds, shuffle=True, random_state=0).split(frame, y)
-    common = {"set": table.name, "n": len(rows), "file": file, "categories": list(table.categories)}
-    return [{**common, "train": a.tolist(), "test": b.tolist()} for a, b in dealt]
+    file = f"{table.name.replace(' ', '_')}_{size}.parquet"
+    pd.concat([frame, pd.Series(y, name="__outcome")], axis=1).to_parquet(folder / file, index=False)
+    repeats = REPEATS.get((table.name, size), 1)
+    dealt = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=0).split(frame, y)
+    common = {"set": table.name, "n": size, "file": file, "categories": list(table.categories)}
+    return [{**common, "fold": k, "train": a.tolist(), "test": b.tolist()} for k, (a, b) in enumerate(dealt)]
 
 
-def ours(folder: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Fit icp_ml's classifier on every task."""
-    out = []
-    for number, task in enumerate(tasks):
-        frame = pd.read_parquet(folder / task["file"])
-        y = frame.pop("__outcome").to_numpy()
-        start = time.perf_counter()
-        model = icp.PropensityClassifier(n_jobs=1).fit(frame.iloc[task["train"]], y[task["train"]])
-        chances = model.predict_proba(frame.iloc[task["test"]])[:, 1]
-        out.append({"seconds": time.perf_counter() - start, "chances": chances.tolist()})
-        print(f"icp_ml {number + 1}/{len(tasks)} {task['set']} n={task['n']}", file=sys.stderr)
-    return out
+def first_things_first(task: dict[str, Any]) -> tuple[int, int, int]:
+    """Two folds of everything small, then two of everything large, then the rest."""
+    size = MOST_ROWS if task["n"] == "all" else int(task["n"])
+    fold = task["fold"] - (FIRST_SEED if task["set"] == "simulated" else 0)
+    return (int(size > 3000) if fold < 2 else 2, fold, size)
 
 
-def rivals_of(smoke: bool, python: str | None, wanted: str = "") -> list[str]:
-    """Return the rivals to run: those asked for, of those that can."""
-    can = [*HOME[-1:]] if smoke else [*HOME, *(ELSEWHERE if python else ())]
-    return [name for name in can if not wanted or name in wanted.split(",")]
+def prepare(folder: Path, sets: str, sizes: list[str], folds: int) -> None:
+    """Write all tasks: public sets, and simulated worlds as one more."""
+    tasks: list[dict[str, Any]] = []
+    data = data_folder()
+    for read in SETS:
+        table = read(data)
+        if sets in table.name:
+            for size in sizes:
+                tasks += tasks_of(table, size, folder)
+    if sets in "simulated":
+        tasks += [task_of(n, FIRST_SEED + i, folder) for n, count in SEEDS.items() for i in range(count)]
+    wanted = [task for task in sorted(tasks, key=first_things_first) if _fold(task) < folds]
+    (folder / "tasks.json").write_text(json.dumps(wanted), encoding="utf-8")
 
 
-def answers(
-    folder: Path, tasks: list[dict[str, Any]], rivals: list[str], python: str | None
-) -> dict[str, list[dict[str, Any]]]:
-    """Fit every model on every task; rivals that need another python run there."""
-    (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
-    found = {"icp_ml": ours(folder, tasks)}
-    for rival in rivals:
-        if rival in HOME:
-            run_rival(folder, rival)
-        else:
-            subprocess.run([str(python), str(HERE / "models.py"), str(folder), rival], check=True)
-        found[rival] = json.loads((folder / f"{rival}.json").read_text(encoding="utf-8"))
-    return found
+def _fold(task: dict[str, Any]) -> int:
+    return 0 if task["set"] == "simulated" else int(task["fold"])
 
 
-def judged(folder: Path, tasks: list[dict[str, Any]], found: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
-    """Return AUC, log loss, Brier score and seconds of each model and task."""
-    rows = []
-    for name, answers in found.items():
-        for number, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
-            y = pd.read_parquet(folder / task["file"], columns=["__outcome"])["__outcome"].to_numpy()
-            true, chance = y[task["test"]], np.clip(np.array(answer["chances"]), 1e-6, 1 - 1e-6)
-            rows.append(
-                {
-                    "model": name,
-                    "set": task["set"],
-                    "n": task["n"],
-                    "fold": number % FOLDS,
-                    "auc": roc_auc_score(true, chance),
-                    "log_loss": log_loss(true, chance),
-                    "brier": brier_score_loss(true, chance),
-                    "seconds": answer["seconds"],
-                }
-            )
-    return pd.DataFrame(rows)
+def all_cells(cells: Path) -> pd.DataFrame:
+    """Return every row found so far, with the model's name."""
+    parts = [
+        pd.DataFrame(read_cells(file)).assign(model=file.stem.replace("_", " ").replace("icp ml", "icp_ml"))
+        for file in sorted(cells.glob("*.json"))
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return table if "skill" in table else table.assign(skill=np.nan)
+
+
+def comparable(table: pd.DataFrame, models: list[str]) -> pd.DataFrame:
+    """Keep the folds that every one of the models has done."""
+    part = table[table["model"].isin(models)]
+    counts = part.groupby(["set", "n", "fold"])["model"].transform("nunique")
+    return part[counts == len(models)]
 
 
 def ranks(table: pd.DataFrame, metric: str) -> dict[str, float]:
     """Mean rank of each model over sets and sizes; 1 is best."""
     wide = table.groupby(["set", "n", "model"])[metric].mean().unstack("model")
-    return dict(wide.rank(axis=1, ascending=metric != "auc").mean().round(2).sort_values())
+    ranked = wide.rank(axis=1, ascending=metric != "auc").mean()
+    return {str(name): round(float(value), 2) for name, value in ranked.sort_values().items()}
+
+
+def summary(table: pd.DataFrame) -> dict[str, Any]:
+    """Return means and spreads over folds, mean ranks, and how often the slope's interval holds 1."""
+    public = table[table["set"] != "simulated"]
+    metrics = ["auc", "log_loss", "brier", "ece", "slope", "seconds"]
+    grouped = public.groupby(["set", "n", "model"])[metrics]
+    spread = grouped.std().rename(columns=lambda column: f"{column}_sd")
+    means = grouped.mean().join(spread).join(grouped.size().rename("folds")).round(4).reset_index()
+    holds = table.assign(holds=(table["slope_low"] <= 1) & (table["slope_high"] >= 1))
+    skill = table[table["set"] == "simulated"].groupby(["n", "model"])["skill"]
+    shares = skill.agg(["mean", "sem", "size"]).round(4).reset_index()
+    return {
+        "mean_rank": {metric: _ranks_by_size(public, metric) for metric in ("auc", "log_loss", "brier")},
+        "slope_interval_holds_1": holds.groupby("model")["holds"].agg(["mean", "size"]).round(3).T.to_dict(),
+        "skill": shares.to_dict("records"),
+        "rows": means.to_dict("records"),
+    }
+
+
+def _ranks_by_size(public: pd.DataFrame, metric: str) -> dict[str, dict[str, float]]:
+    full = comparable(public, sorted(public["model"].unique()))
+    found = {"over all": ranks(full, metric)} if len(full) else {}
+    return found | {str(n): ranks(part, metric) for n, part in full.groupby("n")}
+
+
+def show(table: pd.DataFrame, found: dict[str, Any]) -> None:
+    """Print what was found."""
+    pd.set_option("display.width", 250)
+    for metric in ("auc", "log_loss"):
+        pivot = table.pivot_table(index=["set", "n"], columns="model", values=metric)
+        print(f"\n{metric}\n{pivot.round(4).to_string()}")
+    skill = pd.DataFrame(found["skill"])
+    if len(skill):
+        print(f"\nskill\n{skill.pivot_table(index='n', columns='model', values='mean').to_string()}")
+    print(json.dumps({key: found[key] for key in ("mean_rank", "slope_interval_holds_1")}, indent=1))
+
+
+def run(folder: Path, models: list[str], python: str | None, cells: Path) -> None:
+    """Run models one after the other; those that aren't at home in the other python."""
+    for model in models:
+        if model in HOME or python is None:
+            run_model(folder, model, cells)
+        else:
+            command = [python, str(HERE / "models.py"), str(folder), model, str(cells)]
+            subprocess.run(command, check=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--smoke", action="store_true", help="one set, 300 rows, two folds, rivals of this python"
-    )
+    parser.add_argument("--smoke", action="store_true", help="one set, 300 rows, two folds, two models")
     parser.add_argument("--python", default=None, help="python with catboost, xgboost and interpret-core")
-    parser.add_argument("--sizes", default="300,1000,3000,10000", help="rows taken of each set")
+    parser.add_argument("--models", default=",".join(HOME), help="which, separated by commas")
     parser.add_argument("--sets", default="", help="only sets whose name contains this")
-    parser.add_argument("--rivals", default="", help="only these, separated by commas")
+    parser.add_argument("--sizes", default="300,1000,3000,all", help="rows taken of each set")
+    parser.add_argument("--folds", type=int, default=REPEATS["telco 2018", "all"] * FOLDS)
+    parser.add_argument("--work", type=Path, default=None, help="keep the tasks here and use what is there")
+    parser.add_argument("--cells", type=Path, default=CELLS, help="folder of finished rows")
+    parser.add_argument("--table", action="store_true", help="only sum up what is there")
     args = parser.parse_args()
-    sizes = [300] if args.smoke else [int(size) for size in args.sizes.split(",")]
-    data = data_folder()
-    with tempfile.TemporaryDirectory() as name:
-        folder, tasks = Path(name), []
-        for read in SETS[:1] if args.smoke else SETS:
-            table = read(data)
-            if args.sets in table.name:
-                wanted = sorted({min(n, len(table.outcome)) for n in sizes})
-                for n in wanted:
-                    tasks += tasks_of(table, n, folder, 2 if args.smoke else FOLDS)
-        found = answers(folder, tasks, rivals_of(args.smoke, args.python, args.rivals), args.python)
-        table = judged(folder, tasks, found)
-    means = table.groupby(["set", "n", "model"])[["auc", "log_loss", "brier", "seconds"]]
-    spread = means.std().rename(columns=lambda column: f"{column}_sd")
-    shown = means.mean().join(spread).round(4).reset_index()
-    result = {
-        "folds": FOLDS,
-        "mean_rank": {metric: ranks(table, metric) for metric in ("auc", "log_loss", "brier")},
-        "rows": shown.to_dict("records"),
-    }
-    for metric in ("auc", "log_loss"):
-        print(
-            f"\n{metric}\n{shown.pivot_table(index=['set', 'n'], columns='model', values=metric).to_string()}"
-        )
-    print(json.dumps(result["mean_rank"], indent=1))
-    if not args.smoke and not args.sets:
-        (HERE / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if args.smoke:
+        with tempfile.TemporaryDirectory() as name:
+            prepare(Path(name), "saas", ["300"], 2)
+            run(Path(name), ["icp_ml", "logistic"], None, Path(name) / "cells")
+            table = all_cells(Path(name) / "cells")
+            show(table, summary(table))
+        return
+    if not args.table:
+        with tempfile.TemporaryDirectory() as name:
+            folder = args.work or Path(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / "tasks.json").exists():
+                prepare(folder, args.sets, args.sizes.split(","), args.folds)
+            run(folder, args.models.split(","), args.python, args.cells)
+    table = all_cells(args.cells)
+    found = summary(table)
+    show(table, found)
+    (HERE / "result.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
