@@ -13,11 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from icp_ml.errors import ConfigError, InputWarning, MissingDependencyError
 from icp_ml.serve.bundle import load, save
-from icp_ml.serve.score import NUMBERS, absent_features, arrow_schema, quiet_gaps, score_batch, score_columns
+from icp_ml.serve.score import NUMBERS, absent_features, quiet_gaps, score_batch, score_columns
 from icp_ml.serve.sources import is_wanted, to_frame
 
 if TYPE_CHECKING:
@@ -131,11 +129,11 @@ def _kernel(content: bytes, version: str, reasons: int) -> Kernel:
 
     def score_partition(batches: Iterator[Any]) -> Iterator[Any]:
         with _InPartition():
-            model, schema = _unpacked(content, version), arrow_schema(reasons)
+            model = _unpacked(content, version)
             for batch in batches:
                 with quiet_gaps():
                     scores, _ = score_batch(model, to_frame(batch, model.schema), reasons=reasons)
-                yield pa.RecordBatch.from_pandas(scores, schema=schema, preserve_index=False)
+                yield from scores.to_batches()
 
     return score_partition
 

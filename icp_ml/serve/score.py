@@ -16,18 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy.special import expit
 
-from icp_ml.data.conform import conform
 from icp_ml.data.kinds import code_base
-from icp_ml.data.schema import Schema
-from icp_ml.data.values import MISSING_TEXT
-from icp_ml.errors import ConfigError, InputMismatchError, InputWarning
+from icp_ml.errors import ConfigError, InputWarning
 from icp_ml.insight.reasons import explain_rows
 from icp_ml.model.columns import Columns, read_columns
 from icp_ml.serve.match import icp_match
 from icp_ml.serve.reference import tiers
+from icp_ml.serve.scoreinput import conformed
 
 if TYPE_CHECKING:
     from icp_ml.serve.training import IcpModel
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 BLOCK_ROWS = 8_192
-_PLAIN = "^[!-~]([ -~]*[!-~])?$"
 NUMBERS = ("p_retained", "p_retained_low", "p_retained_high", "p_expanded", "expected_nrr", "icp_fit")
 
 
@@ -138,7 +134,8 @@ def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) ->
 def score_rows(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tuple[pd.DataFrame, InputGaps]:
     """Score a frame and return the gaps of its input instead of warning about them."""
     with quiet_gaps():
-        return score_batch(model, features, reasons=reasons)
+        columns, gaps = _scored(model, features, reasons)
+    return pd.DataFrame({name: _column(columns[name], gaps.rows) for name in score_columns(reasons)}), gaps
 
 
 @contextmanager
@@ -152,55 +149,40 @@ def quiet_gaps() -> Iterator[None]:
         yield
 
 
-def score_batch(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tuple[pd.DataFrame, InputGaps]:
-    """Score a frame inside :func:`quiet_gaps` and return the gaps of its input."""
+def score_batch(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tuple[Any, InputGaps]:
+    """Score a frame inside :func:`quiet_gaps`; return an arrow table and the gaps of its input."""
+    columns, gaps = _scored(model, features, reasons)
+    schema = arrow_schema(reasons)
+    found = [_arrow(columns[name], schema.field(name).type, gaps.rows) for name in schema.names]
+    return pa.Table.from_arrays(found, schema=schema), gaps
+
+
+def _scored(model: IcpModel, features: pd.DataFrame, reasons: int) -> tuple[dict[str, Any], InputGaps]:
+    """Return the columns of a score table, text of one value for all rows as that text, and the gaps."""
     if reasons < 0:
         raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
     absent = dict.fromkeys(absent_features(model, features.columns), len(features))
-    conformed = _conformed(features, model.schema)
-    table = conformed[model.schema.names]
+    table = conformed(features, model.schema)
     read = read_columns(table, model.schema)
     numbers, texts = _explained(model, table, read, reasons)
     match, refused = icp_match(model.profile, table)
     columns: dict[str, Any] = {
-        "account_id": conformed["account_id"].astype(object).to_numpy(),
-        "as_of": pd.to_datetime(conformed["as_of"]).astype("datetime64[us]").to_numpy(),
+        "account_id": table["account_id"],
+        "as_of": pd.to_datetime(table["as_of"]).astype("datetime64[us]").to_numpy(),
         **numbers,
         "tier": tiers(numbers["icp_fit"], refused),
         "icp_match": match,
         "applicability": model.reference.applicability(read),
         **texts,
-        "model_version": np.full(len(table), model.version, dtype=object),
+        "model_version": model.version,
     }
-    scores = pd.DataFrame({name: _column(columns[name]) for name in score_columns(reasons)})
-    return scores, InputGaps(len(table), absent, model.reference.unseen(read))
+    return columns, InputGaps(len(table), absent, model.reference.unseen(read))
 
 
-def _conformed(features: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Return what ``conform`` does, without looking at account ids one by one where all are clean text."""
-    name = schema.account_id if schema.account_id in features.columns else "account_id"
-    ids = _clean_ids(features[name]) if list(features.columns).count(name) == 1 else None
-    if ids is None:
-        return conform(features, schema)
-    one = pd.Series(["account"], dtype="category").repeat(len(features))
-    try:
-        found = conform(features.assign(**{name: one.set_axis(features.index)}), schema)
-    except InputMismatchError:
-        return conform(features, schema)  # whose message names the accounts
-    return found.assign(account_id=ids)
-
-
-def _clean_ids(column: pd.Series[Any]) -> npt.NDArray[np.object_] | None:
-    """Return account ids that ``clean_ids`` would leave as they are, None if there are any others."""
-    if not isinstance(column.dtype, pd.StringDtype) or column.dtype.storage != "pyarrow":
-        return None
-    ids = pa.array(column.array, type=pa.large_string())
-    plain = pc.match_substring_regex(ids, _PLAIN)
-    none = pc.is_in(pc.ascii_lower(ids), value_set=pa.array(sorted(MISSING_TEXT), type=pa.large_string()))
-    floats = pc.ends_with(ids, pattern=".0")
-    if ids.null_count or not pc.all(plain).as_py() or pc.any(none).as_py() or pc.any(floats).as_py():
-        return None
-    return np.asarray(column.to_numpy(dtype=object))
+def _arrow(values: Any, kind: Any, rows: int) -> Any:
+    if isinstance(values, str):
+        return pa.repeat(pa.scalar(values, kind), rows)
+    return pa.array(values.array if isinstance(values, pd.Series) else values, type=kind, from_pandas=True)
 
 
 def absent_features(model: IcpModel, columns: Iterable[object]) -> list[str]:
@@ -274,8 +256,12 @@ def _reasons(model: IcpModel, table: pd.DataFrame, read: Columns, parts: Floats,
     return explain_rows(contributions, table, model.schema, count=count, encoded=(parts, encoder), read=read)
 
 
-def _column(values: Any) -> pd.Series[Any]:
+def _column(values: Any, rows: int) -> pd.Series[Any]:
     """Return a column whose dtype doesn't depend on what happens to be in the batch."""
+    if isinstance(values, str):
+        return pd.Series([values], dtype=object).repeat(rows).reset_index(drop=True)
+    if isinstance(values, pd.Series):
+        return values.astype(object)
     if values.dtype == object:
         return pd.Series(np.where(pd.isna(values), None, values), dtype=object)
     return pd.Series(values)

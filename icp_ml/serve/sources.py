@@ -190,13 +190,22 @@ def _partition(path: Path) -> Mapping[str, str | None]:
 
 def to_frame(batch: Any, schema: Schema) -> pd.DataFrame:
     """Return a record batch as a frame: categories as dictionaries, lists as arrow lists."""
-    texts = set(schema.of_kind("category"))
+    kinds = {feature.name: feature.kind for feature in schema.features}
     columns = [
-        column.dictionary_encode() if name in texts and pa.types.is_string(column.type) else column
+        _simplified(column, kinds.get(name))
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
     encoded = pa.RecordBatch.from_arrays(columns, names=batch.schema.names) if columns else batch
     return pd.DataFrame(encoded.to_pandas(types_mapper=_list_columns))
+
+
+def _simplified(column: Any, kind: str | None) -> Any:
+    """Return texts as a dictionary and true/false as 1, 0 and NaN: a Python object per cell is slow."""
+    if kind == "category" and (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column.dictionary_encode()
+    if kind == "boolean" and pa.types.is_boolean(column.type):
+        return column.cast(pa.float64())
+    return column
 
 
 def _list_columns(kind: Any) -> pd.ArrowDtype | None:

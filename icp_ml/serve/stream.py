@@ -214,18 +214,17 @@ def _score_file(job: _Job, path: Path, part: Path, facts: Mapping[str, Any]) -> 
     unfinished = part.with_name(f".{part.name}.unfinished")
     schema = arrow_schema(job.reasons, {f"icp_ml.{name}": str(value) for name, value in facts.items()})
     with _writer(unfinished, schema, job.format) as writer:
-        for table, gaps in _in_order(job, path, schema):
+        for table, gaps in _in_order(job, path):
             writer.write_table(table)
             yield gaps
     unfinished.replace(part)
 
 
-def _in_order(job: _Job, path: Path, schema: Any) -> Iterator[tuple[Any, InputGaps]]:
+def _in_order(job: _Job, path: Path) -> Iterator[tuple[Any, InputGaps]]:
     """Score batches in threads while the next ones are read and the last ones written."""
 
     def work(frame: Any) -> tuple[Any, InputGaps]:
-        scores, gaps = score_batch(job.model, frame, reasons=job.reasons)
-        return pa.Table.from_pandas(scores, schema=schema, preserve_index=False), gaps
+        return score_batch(job.model, frame, reasons=job.reasons)
 
     batches = read_batches(path, job.model.schema, job.batch_rows)
     if job.n_jobs == 1:
