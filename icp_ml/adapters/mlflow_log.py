@@ -18,6 +18,8 @@ from icp_ml.serve.score import NUMBERS, score_columns
 from icp_ml.serve.training import IcpModel
 
 DEFAULT_REASONS = 3
+#: Parameters of the pyfunc, with their defaults.
+PARAMS = {"reasons": DEFAULT_REASONS, "explain": True}
 LOADER = "icp_ml.adapters.mlflow"
 _REQUIREMENTS = ("lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
 
@@ -45,7 +47,7 @@ def log_model(mlflow: ModuleType, model: IcpModel, record: RunRecord, bundle: Pa
             loader_module=LOADER,
             data_path=str(bundle),
             signature=_signature(model),
-            input_example=(example, {"reasons": DEFAULT_REASONS}) if len(example) else None,
+            input_example=(example, dict(PARAMS)) if len(example) else None,
             pip_requirements=_requirements(),
             model_type="icp",
             tags=dict(record.tags),
@@ -70,12 +72,13 @@ def _signature(model: IcpModel) -> Any:
     days = ["as_of"] if model.schema.snapshot_date is None else ["as_of", model.schema.snapshot_date]
     keys = dict.fromkeys(["account_id", model.schema.account_id, *days])
     inputs = [ColSpec(AnyType(), name, required=False) for name in [*keys, *model.schema.names]]
-    kinds = {"as_of": DataType.datetime, **dict.fromkeys(NUMBERS, DataType.double)}
     outputs = [
-        ColSpec(kinds.get(name, DataType.string), name, required=False)
+        ColSpec(DataType.double if name in NUMBERS else DataType.string, name, required=False)
         for name in score_columns(DEFAULT_REASONS)
+        if name != "as_of"  # a time, which MLflow's Spark function can't return
     ]
-    params = ParamSchema([ParamSpec("reasons", DataType.long, DEFAULT_REASONS)])
+    kinds = {"reasons": DataType.long, "explain": DataType.boolean}
+    params = ParamSchema([ParamSpec(name, kinds[name], default) for name, default in PARAMS.items()])
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=params)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from icp_ml.adapters.mlflow_log import DEFAULT_REASONS
+from icp_ml.adapters.mlflow_log import PARAMS
 from icp_ml.adapters.mlflow_store import patiently, store
 from icp_ml.errors import BundleError, InputMismatchError
 from icp_ml.serve.bundle import load as load_bundle
@@ -20,7 +23,9 @@ from icp_ml.serve.score import score_frame
 from icp_ml.serve.training import IcpModel
 
 _SCHEMES = ("models:/", "runs:/")
-PARAMS = ("reasons",)
+_UNKNOWN = re.compile(
+    r"Unrecognized params \[(?P<given>.*?)\].*Supported params are: \{(?P<known>.*?)\}", re.S
+)
 
 
 def load(source: str | Path, *, tracking_uri: str | None = None) -> IcpModel:
@@ -64,7 +69,10 @@ def read_logged(mlflow: ModuleType, address: str, folder: Path) -> IcpModel:
 
 def load_pyfunc(path: str) -> ScoringModel:
     """Load the pyfunc from the folder of its bundle."""
-    logging.getLogger("mlflow.models.utils").addFilter(refuse_unknown_params)
+    speaker = logging.getLogger("mlflow.models.utils")
+    speaker.addFilter(refuse_unknown_params)
+    # The filter must see the warning also where MLflow is told to be quiet; it lets through what was before.
+    speaker.setLevel(logging.DEBUG)
     model = load_bundle(path)
     name = _registered_as(Path(path))
     return ScoringModel(dataclasses.replace(model, version=name) if name else model)
@@ -76,19 +84,19 @@ def refuse_unknown_params(record: logging.LogRecord) -> bool:
     MLflow drops unknown parameters before our code runs, so its warning is the one place to object. The
     warning names the parameters that are known; only those of our own models are ours to judge.
 
+    Returns
+    -------
+    Whether MLflow's own settings let the record through.
+
     Raises
     ------
     InputMismatchError
         A parameter is unknown.
     """
-    said = record.getMessage()
-    if said.startswith("Unrecognized params") and f"Supported params are: {set(PARAMS)}." in said:
-        unknown = said.partition("[")[2].partition("]")[0]
-        raise InputMismatchError(
-            f"expected the parameter {' or '.join(PARAMS)} only, found {unknown}: correct the name",
-            unknown=[name.strip(" '") for name in unknown.split(",")],
-        )
-    return True
+    said = _UNKNOWN.match(record.getMessage())
+    if said is not None and _names(said["known"]) == sorted(PARAMS):
+        raise _unknown_params(_names(said["given"]))
+    return record.levelno >= logging.getLogger("mlflow.models").getEffectiveLevel()
 
 
 class ScoringModel:
@@ -111,23 +119,53 @@ class ScoringModel:
         data
             Account features as plain text, numbers and lists of text; columns may be absent.
         params
-            ``reasons``: how many reasons and risks per account.
+            ``reasons``: how many reasons and risks per account. ``explain``: False leaves them out, which is
+            faster.
 
         Raises
         ------
         InputMismatchError
-            A parameter is unknown or no whole number from 0.
+            A parameter is unknown or of another type.
         """
-        given = dict(params or {})
-        reasons = given.pop("reasons", DEFAULT_REASONS)
-        if given:
-            raise InputMismatchError(
-                f"expected the parameter reasons only, found {sorted(given)[:5]}: correct the name",
-                unknown=sorted(given),
-            )
-        if isinstance(reasons, bool) or int(reasons) != reasons or reasons < 0:
-            raise InputMismatchError(f"expected reasons to be 0 or more, found {reasons!r}", reasons=reasons)
-        return score_frame(self.model, data, reasons=int(reasons))
+        scores = score_frame(self.model, data, reasons=_asked_reasons(params or {}))
+        return _without_nothing(scores) if _inside_spark() else scores
+
+
+def _asked_reasons(params: Mapping[str, Any]) -> int:
+    unknown = sorted(set(params) - set(PARAMS))
+    if unknown:
+        raise _unknown_params(unknown)
+    reasons, explain = (params.get(name, default) for name, default in PARAMS.items())
+    if not isinstance(explain, bool | np.bool_):
+        raise InputMismatchError(f"expected explain to be true or false, found {explain!r}", explain=explain)
+    if not isinstance(reasons, int | np.integer) or isinstance(reasons, bool) or reasons < 0:
+        raise InputMismatchError(
+            f"expected reasons to be a whole number of 0 or more, found {reasons!r}", reasons=reasons
+        )
+    return int(reasons) if explain else 0
+
+
+def _unknown_params(unknown: list[str]) -> InputMismatchError:
+    return InputMismatchError(
+        f"expected the parameters {' or '.join(PARAMS)} only, found {unknown[:5]}: correct the name",
+        unknown=unknown,
+    )
+
+
+def _names(listed: str) -> list[str]:
+    """Return the names in a list that MLflow wrote out."""
+    return sorted(name.strip(" '\"") for name in listed.split(","))
+
+
+def _inside_spark() -> bool:
+    spark = sys.modules.get("pyspark")
+    return spark is not None and spark.TaskContext.get() is not None
+
+
+def _without_nothing(scores: pd.DataFrame) -> pd.DataFrame:
+    """Leave missing text empty: MLflow's Spark function would write it as the word None."""
+    texts = scores.select_dtypes(include="object").columns
+    return scores.assign(**{name: scores[name].fillna("") for name in texts})
 
 
 def _resolve(mlflow: ModuleType, source: str) -> tuple[str, str]:

@@ -286,7 +286,7 @@ def test_signature_and_example_are_logged(version: str, in_store: object, record
     info = mlflow.models.get_model_info("models:/icp/1")
     assert set(info.signature.inputs.input_names()) == {"account_id", "as_of", "industry", "seats", "stack"}
     assert not info.signature.inputs.required_input_names()
-    assert [param.name for param in info.signature.params] == ["reasons"]
+    assert [param.name for param in info.signature.params] == ["reasons", "explain"]
     pyfunc = mlflow.pyfunc.load_model("models:/icp/1")
     with pytest.warns(InputWarning, match="never seen"):
         scores = pyfunc.predict(pyfunc.input_example)
