@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.schema import Schema
-from icp_ml.insight import columns
+from icp_ml.insight import columns, ladders
 from icp_ml.insight.predicates import Predicate
 
-Search = Literal["interval", "levels", "single"]
+Search = Literal["interval", "ladder", "levels", "single"]
 Array = npt.NDArray[np.float64]
 MIN_ACCOUNTS = 10
 MISSING_SHARE = (0.02, 0.98)
@@ -33,11 +33,11 @@ class Candidate:
     feature
         Feature column.
     search
-        ``interval``: the best contiguous run of bins; ``levels``: the best group of levels; ``single``: one
-        bin.
+        ``interval``: the best contiguous run of bins; ``ladder``: the best run of ordered levels; ``levels``:
+        the best group of levels; ``single``: one bin.
     labels
-        ``levels``: the level of each bin (None = pooled rare levels). ``single``: (operator, value) of the
-        bin.
+        ``levels``: the level of each bin (None = pooled rare levels). ``ladder``: the levels of each bin.
+        ``single``: (operator, value) of the bin.
     edges
         ``interval``: the inner bin edges in feature units, ascending; bin b is edges[b-1] <= x < edges[b].
     family
@@ -55,7 +55,7 @@ class Candidate:
         """Number of bins."""
         if self.search == "interval":
             return len(self.edges) + 1
-        return len(self.labels) if self.search == "levels" else 1
+        return 1 if self.search == "single" else len(self.labels)
 
     @property
     def key(self) -> str:
@@ -74,6 +74,9 @@ class Candidate:
         if self.search == "single":
             operator, value = self.labels
             return Predicate(self.feature, operator, value)
+        if self.search == "ladder":
+            levels = (level for held, use in zip(self.labels, chosen, strict=True) if use for level in held)
+            return Predicate(self.feature, "in", tuple(sorted(levels)))
         if self.search == "levels":
             picked = (
                 label for label, use in zip(self.labels, chosen, strict=True) if use and label is not None
@@ -237,7 +240,14 @@ def _category(name: str, values: npt.NDArray[np.object_], counter: _Counter) -> 
     code, levels = columns.codes(values)
     is_known = code >= 0
     rows = np.flatnonzero(is_known)
-    frequent = counter.per_code(rows, code[rows], len(levels)) >= MIN_ACCOUNTS
+    held = counter.per_code(rows, code[rows], len(levels))
+    if (order := ladders.steps([str(level) for level in levels])) is not None:
+        rungs, labels_of = _rungs(order, held, levels)
+        if len(labels_of) < 2:
+            return []
+        ladder = Candidate(name, "ladder", "category", labels=labels_of)
+        return [(ladder, is_known.astype(np.float64), rows, rungs[code[rows]])]
+    frequent = held >= MIN_ACCOUNTS
     labels: list[Any] = [level for level, keep in zip(levels, frequent, strict=True) if keep]
     place = np.full(len(levels), len(labels), dtype=np.int64)
     place[frequent] = np.arange(len(labels))
@@ -247,6 +257,25 @@ def _category(name: str, values: npt.NDArray[np.object_], counter: _Counter) -> 
         return []
     candidate = Candidate(name, "levels", "category", labels=tuple(labels))
     return [(candidate, is_known.astype(np.float64), rows, place[code[rows]])]
+
+
+def _rungs(
+    order: Sequence[int], held: Array, levels: npt.NDArray[np.object_]
+) -> tuple[npt.NDArray[np.int64], tuple[tuple[Any, ...], ...]]:
+    """Join rare steps with the one below (the lowest with the one above): bins, and levels of each."""
+    step = np.asarray(order)
+    size = np.bincount(step, weights=held)
+    bin_of, current, filled = np.zeros(len(size), dtype=np.int64), 0, 0.0
+    for number, count in enumerate(size.tolist()):
+        if filled >= MIN_ACCOUNTS and count >= MIN_ACCOUNTS:
+            current, filled = current + 1, 0.0
+        bin_of[number] = current
+        filled += count
+    rungs = bin_of[step]
+    return rungs, tuple(
+        tuple(level for level, rung in zip(levels, rungs, strict=True) if rung == b)
+        for b in range(current + 1)
+    )
 
 
 def _technologies(name: str, parts: columns.Tools, counter: _Counter) -> list[_Part]:

@@ -1,10 +1,10 @@
-"""The test behind every trait: found on some accounts, proven on the others, against permuted outcomes.
+"""The two tests behind every trait: against permuted outcomes, and on accounts that did not help to find it.
 
-For each candidate all conditions (intervals, groups of levels, one flag) are weighed on K-1 folds of
-accounts, and the weighted condition is tested on the fold left out; this is pooled over folds and repeats.
-The *whole* loop, search and test, is then run on outcomes permuted between accounts of the same entry cohort,
-so that the p-value pays for the search, for mixed column types, for missing values and for several snapshots
-of one account.
+For each candidate the evidence of all its conditions (intervals, groups of levels, one flag) is averaged, and
+the same search is run on outcomes permuted between accounts of the same entry cohort, so that the p-value
+pays for the search, for mixed column types, for missing values and for several snapshots of one account.
+Apart from that, conditions are weighed on K-1 folds of accounts and the weighted condition is tested on the
+fold left out, pooled over folds and repeats. A trait must pass both (decision 009).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icp_ml.insight.candidates import Design
-from icp_ml.insight.search import Block, Found, Side, best, blocks, scores
+from icp_ml.insight.search import Block, Found, Side, best, blocks, scores, weight_of_evidence
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -111,9 +111,12 @@ class CrossFit:
     Parameters
     ----------
     statistic
-        Held-out statistic of each candidate, shape (m,).
+        Weight of evidence of each candidate over all its conditions, shape (m,).
     p_values
         Its permutation p-value, shape (m,).
+    held_out
+        Standardised effect, on accounts left out, of what the others found, shape (m,); near normal with
+        mean 0 or less and standard deviation of at most 1 where there is none.
     found
         For each candidate the best condition of each search, repeat by repeat and fold by fold (R * K of
         them).
@@ -125,6 +128,7 @@ class CrossFit:
 
     statistic: Array
     p_values: Array
+    held_out: Array
     found: tuple[tuple[Found, ...], ...]
     folds: Ints
     final: tuple[Found, ...]
@@ -189,8 +193,8 @@ def crossfit(
     folds = np.stack([rng.permutation(n) % n_folds for _ in range(n_repeats)])
     engine = _Engine.build(design, outcome, folds, n_folds)
     everyone = np.arange(m)
-    statistic = engine.statistic(everyone, outcome.residual[:, None])[:, 0]
-    first = engine.statistic(
+    statistic = engine.weight(everyone, outcome.residual[:, None])[:, 0]
+    first = engine.weight(
         everyone, permuted(outcome.residual, outcome.cohort, min(SCREEN, n_permutations), rng)
     )
     slack = statistic - 1e-9 * (1.0 + np.abs(statistic))
@@ -202,18 +206,24 @@ def crossfit(
         if not len(going):
             break
         count = min(CHUNK, n_permutations - start)
-        more = engine.statistic(going, permuted(outcome.residual, outcome.cohort, count, rng))
+        more = engine.weight(going, permuted(outcome.residual, outcome.cohort, count, rng))
         hits[going] += (more >= slack[going, None]).sum(axis=1)
         runs[going] += more.shape[1]
     p_values = (1.0 + hits) / (1.0 + runs)
+    residual = outcome.residual
     return CrossFit(
-        statistic, p_values, engine.found(outcome.residual, good), folds, engine.final(outcome.residual, good)
+        statistic,
+        p_values,
+        engine.held_out(residual),
+        engine.found(residual, good),
+        folds,
+        engine.final(residual, good),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """One fold left out: its accounts, its centred bins, and both sides of each block."""
+    """Some accounts (a fold left out, or all): which, their centred bins, and a side of each block."""
 
     inside: Bools
     bins: Array
@@ -226,8 +236,8 @@ class _Engine:
 
     design: Design
     blocks: tuple[Block, ...]
+    everyone: _Split
     repeats: tuple[tuple[_Split, ...], ...]
-    whole: tuple[tuple[Side, ...], ...]
 
     @classmethod
     def build(cls, design: Design, outcome: Outcome, folds: Ints, n_folds: int) -> _Engine:
@@ -235,38 +245,47 @@ class _Engine:
         squares = np.bincount(outcome.cohort, weights=outcome.residual**2) / np.bincount(outcome.cohort)
         spread = np.sqrt(squares)[outcome.cohort]
         groups = tuple(blocks(design, np.arange(len(design.candidates))))
-        repeats, whole = [], []
-        for fold in folds:
-            splits = tuple(_split(centred, soft, spread, fold == k, groups) for k in range(n_folds))
-            repeats.append(splits)
-            whole.append(tuple(_united([split.test[b] for split in splits]) for b in range(len(groups))))
-        return cls(design, groups, tuple(repeats), tuple(whole))
+        repeats = tuple(
+            tuple(_split(centred, soft, spread, fold == k, groups) for k in range(n_folds)) for fold in folds
+        )
+        everyone = _split(centred, soft, spread, np.ones(len(centred), dtype=np.bool_), groups)
+        return cls(design, groups, everyone, repeats)
 
-    def statistic(self, members: Ints, effects: Array) -> Array:
-        """Pool the held-out statistic of some candidates; shape (len(members), P), P columns of effects."""
+    def weight(self, members: Ints, effects: Array) -> Array:
+        """Weigh the evidence for some candidates; shape (len(members), P), P columns of effects."""
         place = np.full(len(self.design.candidates), -1, dtype=np.int64)
         place[members] = np.arange(len(members))
-        total = np.zeros((len(members), effects.shape[1]))
         needed = np.concatenate(
             [np.arange(self.design.n_bins)[self.design.bins_of(j)] for j in members.tolist()]
         )
         at = np.full(self.design.n_bins, -1, dtype=np.int64)
         at[needed] = np.arange(len(needed))
-        for splits, whole in zip(self.repeats, self.whole, strict=True):
-            parts = [split.bins[:, needed].T @ effects[split.inside] for split in splits]
+        sums = self.everyone.bins[:, needed].T @ effects
+        out = np.zeros((len(members), effects.shape[1]))
+        for block, side in zip(self.blocks, self.everyone.test, strict=True):
+            rows = np.flatnonzero(place[block.members] >= 0)
+            if len(rows):
+                some = _some(block, rows, at)
+                out[place[some.members]] = weight_of_evidence(some, sums[some.columns], _take(side, rows))
+        return out
+
+    def held_out(self, residual: Array) -> Array:
+        """Test, fold by fold, what the other folds found; pooled, shape (m,)."""
+        total = np.zeros(len(self.design.candidates))
+        for splits in self.repeats:
+            parts = [split.bins.T @ residual[split.inside, None] for split in splits]
             for b, block in enumerate(self.blocks):
-                rows = np.flatnonzero(place[block.members] >= 0)
-                if len(rows):
-                    some = _some(block, rows, at)
-                    total[place[some.members]] += _pooled(some, rows, splits, parts, whole[b], b)
+                whole = _united([split.test[b] for split in splits])
+                total[block.members] += _pooled(block, splits, parts, whole, b)[:, 0]
         return total / len(self.repeats)
 
     def found(self, residual: Array, good: int) -> tuple[tuple[Found, ...], ...]:
         """Best condition of every candidate in every search."""
         out: list[list[Found]] = [[] for _ in self.design.candidates]
-        for splits, whole in zip(self.repeats, self.whole, strict=True):
+        for splits in self.repeats:
             parts = [split.bins.T @ residual[split.inside, None] for split in splits]
             total = np.sum(parts, axis=0)
+            whole = [_united([split.test[b] for split in splits]) for b in range(len(self.blocks))]
             for split, part in zip(splits, parts, strict=True):
                 for b, block in enumerate(self.blocks):
                     side = whole[b].minus(split.test[b])
@@ -279,9 +298,9 @@ class _Engine:
     def final(self, residual: Array, good: int) -> tuple[Found, ...]:
         """Best condition of every candidate on all accounts."""
         out: dict[int, Found] = {}
-        total = np.sum([split.bins.T @ residual[split.inside, None] for split in self.repeats[0]], axis=0)
-        for b, block in enumerate(self.blocks):
-            picks = best(block, total[block.columns], self.whole[0][b], good)
+        total = self.everyone.bins.T @ residual[:, None]
+        for block, side in zip(self.blocks, self.everyone.test, strict=True):
+            picks = best(block, total[block.columns], side, good)
             out.update(zip(block.members.tolist(), picks, strict=True))
         return tuple(out[j] for j in range(len(self.design.candidates)))
 
@@ -311,15 +330,12 @@ def _take(side: Side, rows: Ints) -> Side:
     return Side(side.gram[rows], side.size[rows], side.n)
 
 
-def _pooled(
-    block: Block, rows: Ints, splits: tuple[_Split, ...], parts: list[Array], whole: Side, b: int
-) -> Array:
-    everything = _take(whole, rows)
+def _pooled(block: Block, splits: tuple[_Split, ...], parts: list[Array], whole: Side, b: int) -> Array:
     total = np.sum([part[block.columns] for part in parts], axis=0)
     top, below = 0.0, 0.0
     for split, part in zip(splits, parts, strict=True):
-        test, seen = _take(split.test[b], rows), part[block.columns]
-        score = scores(block, total - seen, everything.minus(test))
+        test, seen = split.test[b], part[block.columns]
+        score = scores(block, total - seen, whole.minus(test))
         top = top + (score * seen).sum(axis=1)
         below = below + ((test.gram @ score) * score).sum(axis=1)
     return np.asarray(top / np.sqrt(np.maximum(below, 1e-300)), dtype=np.float64)

@@ -24,6 +24,8 @@ Ints = npt.NDArray[np.int64]
 LEAST_EVENTS = 30
 #: Share of the searches that must agree with the reported condition.
 LEAST_STABILITY = 0.6
+#: One-sided 5 % on accounts left out, over and above the false discovery rate.
+LEAST_HELD_OUT = 1.645
 #: Prior weight of "the field is empty" against conditions on its value.
 MISSING_WEIGHT = 0.2
 #: Share of the permitted false discovery rate that is used; the rest is margin.
@@ -206,7 +208,8 @@ def measure(searched: Searched, q_values: Array, *, seed: int, q: float = 0.10) 
     """
     design, outcome, counts, fit = searched.design, searched.outcome, searched.counts, searched.fit
     stability = np.array([_agreement(design, fit, counts, j) for j in range(len(design.candidates))])
-    passed = np.flatnonzero((q_values <= q) & (stability >= LEAST_STABILITY))
+    holds = (stability >= LEAST_STABILITY) & (fit.held_out >= LEAST_HELD_OUT)
+    passed = np.flatnonzero((q_values <= q) & holds)
     confirmed = passed[np.lexsort((-fit.statistic[passed], fit.p_values[passed]))].astype(np.int64)
     members = held_out_memberships(design, fit, counts)
     raw = lifts(outcome, members)

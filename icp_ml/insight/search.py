@@ -21,8 +21,11 @@ Bools = npt.NDArray[np.bool_]
 
 #: Accounts with an average outcome added to each level before levels are sorted, so that rare ones stay put.
 LEVEL_PRIOR = 10.0
-#: Share of the log-likelihood by which conditions are averaged; 1 would trust the best one most.
+#: Share of the log-likelihood by which conditions are averaged for the held-out test; 1 would trust the best
+#: one most.
 TEMPERING = 0.1
+#: The same for the weight of evidence.
+EVIDENCE = 0.3
 #: The same for the condition that is reported; flatter, because a threshold is less certain than an effect.
 REPORTING = 0.15
 #: A condition names the helpful accounts unless they are more than this share of all.
@@ -133,6 +136,25 @@ def scores(block: Block, sums: Array, side: Side) -> Array:
     chance /= np.maximum(chance.sum(axis=1, keepdims=True), 1e-300)
     chance *= u * scale
     return np.asarray(weights.T @ chance, dtype=np.float64)
+
+
+def weight_of_evidence(block: Block, sums: Array, side: Side) -> Array:
+    """Average the evidence of all conditions of each member: log mean exp(EVIDENCE z^2 / 2), shape (F, P).
+
+    An average gains from neighbouring conditions that agree, which the best condition alone doesn't.
+    """
+    if block.search == "levels":
+        _, running, _, variance, usable = _prefixes(sums, side)
+        z2 = running**2 / np.where(usable, np.maximum(variance, 1e-12), np.inf)
+        used = usable
+    else:
+        weights, spread, possible = _runs(block, side)
+        used = possible[:, :, None]
+        z2 = (weights @ sums) ** 2 / np.where(used, np.maximum(spread, 1e-12)[:, :, None], np.inf)
+    evidence = 0.5 * EVIDENCE * z2
+    most = evidence.max(axis=1, keepdims=True)
+    mean = (np.exp(evidence - most) * used).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
+    return np.asarray(np.log(np.maximum(mean, 1e-300)) + most[:, 0], dtype=np.float64)
 
 
 def best(block: Block, sums: Array, side: Side, good: int) -> list[Found]:

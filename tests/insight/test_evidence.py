@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -117,10 +119,39 @@ def test_a_target_of_noise_makes_the_other_pay() -> None:
     dataset = as_dataset(base)
     searched = search_target(dataset, "retained", seed=0, n_permutations=1000)
     alone = joint_q([searched], 0.1)[0]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     labels = dataset.labels.assign(expanded=pd.array(rng.random(len(dataset)) < 0.5, dtype="boolean"))
     shuffled = type(dataset)(dataset.features, labels, dataset.schema, dataset.groups)
     other = search_target(shuffled, "expanded", seed=0, n_permutations=1000)
+    assert joint_q([other], 0.1)[0].min() > 0.1
     both = joint_q([searched, other], 0.1)
     assert np.allclose(both[0], np.minimum(2 * alone, 1.0))
     assert not len(measure(other, both[1], seed=0).confirmed)
+
+
+def test_a_trait_must_hold_on_accounts_that_did_not_find_it() -> None:
+    base = make_frame(400, seed=32_001, signal="strong", n_tools=40, n_nulls=6)
+    searched = search_target(as_dataset(base), "retained", seed=0, n_permutations=1000)
+    q_values = joint_q([searched], 0.1)[0]
+    confirmed = measure(searched, q_values, seed=0).confirmed
+    assert len(confirmed) >= 2
+    held_out = searched.fit.held_out.copy()
+    held_out[confirmed[0]] = 1.64
+    doubted = replace(searched, fit=replace(searched.fit, held_out=held_out))
+    assert measure(doubted, q_values, seed=0).confirmed.tolist() == confirmed[1:].tolist()
+
+
+def test_what_is_found_in_noise_does_not_hold_on_other_accounts() -> None:
+    values = np.concatenate([crossfit(*parts(150, s), n_permutations=1, seed=s).held_out for s in range(80)])
+    assert values.mean() < 0.2
+    assert (values >= 1.645).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / values.size)
+
+
+def test_the_mean_evidence_of_one_condition_is_its_own() -> None:
+    design, outcome = parts(300, 3)
+    fit = crossfit(design, outcome, n_permutations=1, seed=5)
+    j = [c.feature for c in design.candidates].index("flag")
+    held = count(design, outcome).held[:, design.bins_of(j)][:, 0]
+    centred = held - held.mean()
+    z2 = (centred @ outcome.residual) ** 2 / ((centred**2).sum() * (outcome.residual**2).mean())
+    assert np.isclose(fit.statistic[j], 0.5 * 0.3 * z2)
