@@ -16,6 +16,7 @@ import pandas as pd
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 import icp_ml as icp
@@ -80,8 +81,8 @@ def lay_out(folder: Path, until: str, first: str = "2022-03-31", **changes: obje
     return settings
 
 
-def tracker(store: str, at: datetime | None = None) -> icp.MlflowTracker:
-    found = icp.MlflowTracker(experiment="lifecycle", model_name="icp", tracking_uri=store)
+def tracker(store: str, at: datetime | None = None, model: str = "icp") -> icp.MlflowTracker:
+    found = icp.MlflowTracker(experiment="lifecycle", model_name=model, tracking_uri=store)
     if at is not None:
         found.clock = lambda: at
     return found
@@ -152,10 +153,10 @@ def count_calls(die_at: int | None = None, said: Path | None = None) -> None:
         module.patiently = counted
 
 
-def retrain_job(store: str, *, force: bool) -> int:
+def retrain_job(store: str, *, force: bool, model: str = "icp") -> int:
     """Retrain once; 0 promoted, 3 not."""
     tables, _ = icp.read_tables(base(20))
-    outcome = icp.retrain(tables, config(), tracker(store), force=force)
+    outcome = icp.retrain(tables, config(), tracker(store, model=model), force=force)
     print(f"{datetime.now(tz=UTC):%H:%M:%S} {outcome.version} {outcome.promoted} {outcome.repeated}")
     return 0 if outcome.promoted else 3
 
@@ -171,18 +172,19 @@ def wait(child: int, seconds: float = 300.0) -> int:
     raise TimeoutError(f"job {child} didn't end within {seconds} s")
 
 
-def state(store: str) -> dict[str, object]:
+def state(store: str, model: str = "icp") -> dict[str, object]:
     """What a registry holds, and whether champion, history and versions agree."""
     import mlflow
 
-    found = tracker(store)
+    found = tracker(store, model=model)
     client = mlflow.MlflowClient(tracking_uri=store)
     changes, champion = found.history(), found.champion()
-    made = {f"icp/{v.version}": dict(v.tags) for v in client.search_model_versions("name='icp'")}
+    versions = client.search_model_versions(f"name='{model}'")
+    made = {f"{model}/{version.version}": dict(version.tags) for version in versions}
     status = {name: tags.get("validation_status") for name, tags in made.items()}
     promoted = changes["version"].tolist()
     replaced = changes["replaces"].tolist()
-    models = [model.name for model in client.search_registered_models()]
+    locks = client.search_registered_models(f"name LIKE '{model}_lock%'")
     loads = champion is None or found.load(champion).version == champion
     return {
         "champion": champion,
@@ -194,7 +196,7 @@ def state(store: str) -> dict[str, object]:
         "last_is_champion": (promoted[-1] if promoted else None) == champion,
         "approved_are_those_promoted": {n for n, s in status.items() if s == "approved"} == set(promoted),
         "none_pending": "pending" not in status.values(),
-        "no_lock_left": models in ([], ["icp"]),
+        "no_lock_left": not locks,
     }
 
 

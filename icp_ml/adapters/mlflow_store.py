@@ -18,7 +18,10 @@ from icp_ml.errors import MissingDependencyError, TrackingError
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 90.0
-_BUSY = ("database is locked", "Giving up after", "database table is locked")
+_BUSY = ("database is locked", "Giving up after", "database table is locked", "deadlock detected")
+#: What SQLite, PostgreSQL and MySQL say when two jobs add the same row, such as the data both train on.
+_RACES = ("UNIQUE constraint failed", "duplicate key value", "Duplicate entry")
+_MOST_RACES = 5
 _SPEAKS_SQL = "mlflow.store.db.utils"
 
 
@@ -81,24 +84,27 @@ def _silent_sql() -> Iterator[None]:
 def patiently(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Call MLflow, again and again while another process holds the database.
 
-    Only statements that the store refused as a whole are repeated, so nothing is written twice.
+    Only statements that the store refused as a whole are repeated, so nothing is written twice. A row that
+    another job added first is found, not added, at the next try.
     """
     from mlflow.exceptions import MlflowException
 
     end = time.monotonic() + PATIENCE_SECONDS
-    pause = 0.05
+    pause, races = 0.05, 0
     while True:
         try:
             return call(*args, **kwargs)
         except MlflowException as error:
-            if not _is_busy(error) or time.monotonic() > end:
+            races += _says(error, _RACES)
+            again = _says(error, _BUSY) or (_says(error, _RACES) and races < _MOST_RACES)
+            if not again or time.monotonic() > end:
                 raise
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(2 * pause, 2.0)
 
 
-def _is_busy(error: Any) -> bool:
-    return any(mark in str(error.message) for mark in _BUSY)
+def _says(error: Any, marks: tuple[str, ...]) -> bool:
+    return any(mark in str(error.message) for mark in marks)
 
 
 class PatientClient:

@@ -1,28 +1,38 @@
-"""Commands of a model's life in the registry: retrain, history, rollback."""
+"""Commands of a model's life in the registry: audit, retrain, history, rollback."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from icp_ml.cli.group import BAD_INPUT, NOT_PROMOTED, Day, config_option, examples, progress
 from icp_ml.cli.learning import metrics_text, read_source
-from icp_ml.errors import IcpError, TableError, TrackingError
+from icp_ml.errors import IcpError, LeakageError, LeakageWarning, TableError, TrackingError
 
 if TYPE_CHECKING:
     from icp_ml.adapters.mlflow import MlflowTracker
     from icp_ml.config import Config
+    from icp_ml.data.dataset import Dataset
+    from icp_ml.data.rejects import Rejects
+    from icp_ml.data.wires import Finding
 
 FAULT = 1
 QUOTED = {"account_ids", "examples", "values", "currencies", "n_bad"}
 WHERE = ("table", "column", "feature", "count")
-WAYS = {"retrain": "icp-ml retrain --config icp.toml", "history": "icp-ml history --config icp.toml"}
+WAYS = {name: f"icp-ml {name} --config icp.toml" for name in ("audit", "retrain", "history")}
+SUSPECT = 3
+MEANING = {
+    "refuse": "no fit until it is left out",
+    "quarantine": "left out of the fit",
+    "note": "to be known",
+}
 
 
 def ended(*codes: str) -> str:
@@ -36,6 +46,94 @@ on_option = click.option(
     envvar="ICP_ML_ON",
     help="Day that the history notes, to replay the past; also ICP_ML_ON. Default: now.",
 )
+
+
+@click.command(
+    epilog=ended(
+        "0  nothing to object to",
+        "2  bad input, or a column that knows the outcome: a training would be refused",
+        "3  a training would leave out columns or tools that seem to know the outcome",
+    )
+    + examples(WAYS["audit"], f"{WAYS['audit']} --values")
+)
+@config_option(required=True)
+@click.option(
+    "--values", is_flag=True, help="Show the cells that findings speak of; not for a log that is kept."
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of lines.")
+@click.option(
+    "--suspect-exit",
+    type=click.IntRange(0, 255),
+    default=SUSPECT,
+    show_default=True,
+    help="Exit code when something would be left out; mlflow run takes all but 0 for a failure.",
+)
+@click.pass_context
+def audit(ctx: click.Context, config_path: Path, values: bool, as_json: bool, suspect_exit: int) -> None:
+    """Look at the data as a training would, without training.
+
+    Says which rows are refused, what the dataset holds, and which columns seem to know the outcome.
+    """
+    from icp_ml.config import load_config
+    from icp_ml.data.tripwires import find_tripwires
+    from icp_ml.serve.retrain import dataset_of
+
+    say = progress()
+    config = load_config(config_path)
+    with _without_ids(ctx):
+        tables, rejects = read_source(config, say)
+        say("building the dataset")
+        dataset = dataset_of(tables, config)
+        say("looking for leaks")
+        findings = find_tripwires(dataset)
+    write = _audit_json if as_json else _audit_text
+    click.echo(write(dataset, rejects, findings, values=values))
+    found = {finding.severity for finding in findings}
+    if "refuse" in found:
+        ctx.exit(BAD_INPUT)
+    if "quarantine" in found:
+        ctx.exit(suspect_exit)
+
+
+def _audit_text(dataset: Dataset, rejects: Rejects, findings: Sequence[Finding], *, values: bool) -> str:
+    lines = [f"refused {row['n']:,} rows of {row['table']}: {row['rule']}" for row in _counts(rejects)]
+    lines += dataset.summary().splitlines()
+    lines += [f"  no feature: {name}{f' ({why})' if values else ''}" for name, why in dataset.schema.dropped]
+    for finding in sorted(findings, key=lambda finding: list(MEANING).index(finding.severity)):
+        said = f": {finding.sentence}" if values else ""
+        about = f" for {finding.target}" if finding.target else ""
+        lines.append(
+            f"{finding.severity} ({MEANING[finding.severity]}): {_place(finding, values=values)}, wire "
+            f"{finding.wire!r}, {finding.evidence:.3f}{about}{said}"
+        )
+    return "\n".join(lines if findings else [*lines, "no column seems to know the outcome"])
+
+
+def _audit_json(dataset: Dataset, rejects: Rejects, findings: Sequence[Finding], *, values: bool) -> str:
+    hidden = () if values else ("sentence", "tool")
+    state = {
+        "refused": _counts(rejects),
+        "rows": len(dataset),
+        "accounts": dataset.n_accounts,
+        "base_rates": {name: float(dataset.target(name)[1].mean()) for name in dataset.targets},
+        "features": dataset.schema.names,
+        "no_features": [name for name, _ in dataset.schema.dropped],
+        "findings": [
+            {key: value for key, value in finding.to_dict().items() if key not in hidden}
+            for finding in findings
+        ],
+    }
+    return json.dumps(state, indent=1)
+
+
+def _counts(rejects: Rejects) -> list[dict[str, Any]]:
+    return json.loads(rejects.counts().to_json(orient="records"))  # type: ignore[no-any-return]
+
+
+def _place(finding: Finding, *, values: bool) -> str:
+    if finding.tool is None:
+        return finding.column or "all rows"
+    return f"{finding.tool if values else 'a tool'} in {finding.column}"
 
 
 @click.command(
@@ -75,7 +173,7 @@ def retrain(
     say = progress()
     config = load_config(config_path)
     config.output_folder.mkdir(parents=True, exist_ok=True)
-    with _faults(ctx), _without_ids(ctx):
+    with _faults(ctx), _without_ids(ctx), _columns_only():
         tables, rejects = read_source(config, say)
         say("training, measuring and registering")
         outcome = run(
@@ -188,8 +286,26 @@ def _without_ids(ctx: click.Context) -> Iterator[None]:
         ctx.exit(BAD_INPUT)
 
 
+@contextmanager
+def _columns_only() -> Iterator[None]:
+    """Leave levels and tools out of warnings on leaks; names of columns are no customer's values."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_columns(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if issubclass(category, LeakageWarning):
+                message = f"{str(message).partition(':')[0]}: icp-ml audit with the same settings names them"
+            show(message, category, *rest, **more)
+
+        warnings.showwarning = cast("Any", show_columns)
+        yield
+
+
 def _without_values(error: IcpError) -> str:
     """Return an error's message, or where it quotes cells of a table, only where to look."""
+    if isinstance(error, LeakageError):
+        names = error.facts.get("columns", [])
+        return f"these columns know the outcome: {names}; icp-ml audit with the same settings says why"
     quotes = isinstance(error, TableError) and "such as " in str(error)
     if not quotes and not set(error.facts) & QUOTED:
         return str(error)

@@ -40,7 +40,7 @@ def world() -> Any:
 
 def test_every_entry_point_calls_a_command_with_options_it_has() -> None:
     points = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
-    assert set(points) >= {"retrain", "score", "profile"}
+    assert set(points) >= {"retrain", "score", "audit", "profile"}
     for name, point in points.items():
         program, verb, *words = point["command"].split()
         assert (program, verb) == ("icp-ml", name)

@@ -341,6 +341,32 @@ def test_a_busy_database_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         mlflow_store.patiently(call, 3)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.digest",
+        "(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint",
+    ],
+)
+def test_a_row_that_another_job_added_first_is_found_at_the_next_try(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(mlflow_store.time, "sleep", lambda _: None)
+    answers = [said, said, "done"]
+
+    def call() -> str:
+        answer = answers.pop(0)
+        if answer != "done":
+            raise MlflowException(answer)
+        return answer
+
+    assert mlflow_store.patiently(call) == "done"
+    answers[:] = [said] * 9
+    with pytest.raises(MlflowException):
+        mlflow_store.patiently(call)
+    assert len(answers) == 4
+
+
 def test_statements_with_their_parameters_are_not_repeated_in_errors(store: str) -> None:
     with pytest.raises(TrackingError) as caught, mlflow_store.store(store):
         raise MlflowException("UNIQUE failed\n[SQL: INSERT INTO t VALUES (?)]\n[parameters: ('Acme',)]")
