@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from time import monotonic
@@ -70,6 +71,7 @@ def profile(
         "icp-ml score --config icp.toml",
         "icp-ml score --model bundle/ --data crm/ --as-of 2025-09-30 --out scores/",
         'icp-ml score --model models:/icp@champion --features "base/*.parquet" --out scores/ --resume',
+        "icp-ml score --model bundle/ --tables warehouse/ --as-of 2025-09-30 --out scores/",
     )
 )
 @model_options
@@ -79,6 +81,11 @@ def profile(
 @click.option(
     "--features",
     help='Parquet or csv files of features instead of tables: a folder or a glob such as "base/*.parquet".',
+)
+@click.option(
+    "--tables",
+    type=click.Path(path_type=Path),
+    help="Folder of parquet tables too large for memory; read from disk, bucket by bucket of accounts.",
 )
 @click.option("--as-of", type=Day(), help="Day to describe the accounts on. Default: today.")
 @click.option(
@@ -97,7 +104,7 @@ def profile(
     type=click.Choice(["parquet", "csv"]),
     default="parquet",
     show_default=True,
-    help="Of the parts; csv needs --features.",
+    help="Of the parts; csv needs --features or --tables.",
 )
 def score(
     model: str | None,
@@ -105,6 +112,7 @@ def score(
     config_path: Path | None,
     data: Path | None,
     features: str | None,
+    tables: Path | None,
     as_of: date | None,
     out: Path | None,
     reasons: int | None,
@@ -117,16 +125,18 @@ def score(
     config = read_config(config_path)
     if features is not None and (data is not None or as_of is not None):
         raise ConfigError("expected --features or --data with --as-of, found both: features carry their day")
-    if features is None and (resume or kind != "parquet"):
+    if tables is not None and (data is not None or features is not None or resume):
+        raise ConfigError("expected --tables alone, found it beside --data, --features or --resume: name one")
+    if features is None and (resume or (kind != "parquet" and tables is None)):
         raise ConfigError(
             "expected --features with --resume or --format csv, found none: tables have no parts"
         )
     source = data or (config.source if config is not None and features is None else None)
-    if source is None and features is None:
+    if source is None and features is None and tables is None:
         raise ConfigError("expected --data, --features or --config, found none: name what to score")
     folder = out or (config.output_folder / "scores" if config is not None else Path("scores"))
     count = reasons if reasons is not None else config.reasons if config is not None else DEFAULT_REASONS
-    if features is None:
+    if features is None and tables is None:
         free_file(folder, overwrite=overwrite)
     loaded = read_model(model, tracking_uri, config)
     say(f"model {loaded.version or model}")
@@ -136,6 +146,10 @@ def score(
         return
     grace = config.technology_grace_days if config is not None else 0
     day = as_of or datetime.now(tz=UTC).date()
+    if tables is not None:
+        settings = {"as_of": day, "technology_grace_days": grace, "reasons": count, "format": kind}
+        _score_large(loaded, tables, folder, {**settings, "overwrite": overwrite}, say)
+        return
     scores = score_tables(loaded, Path(str(source)), day, reasons=count, grace_days=grace, say=say)
     click.echo(tiers_text(scores))
     click.echo(f"\nscores in {write_scores(scores, folder, overwrite=overwrite)}")
@@ -235,7 +249,33 @@ def tiers_text(scores: pd.DataFrame) -> str:
 
 
 def _score_files(model: IcpModel, features: str, folder: Path, settings: dict[str, Any], say: Say) -> None:
-    from icp_ml.serve.stream import pace_text, score_parquet
+    from icp_ml.serve.stream import score_parquet
+
+    run = score_parquet(model, features, folder, progress=_teller("scored", "accounts", say), **settings)
+    kept = f", {run.kept} of them kept" if run.kept else ""
+    click.echo(f"{run.rows:,} accounts scored; {len(run.files)} files in {run.path}{kept}")
+
+
+def _score_large(model: IcpModel, tables: Path, folder: Path, settings: dict[str, Any], say: Say) -> None:
+    from icp_ml.serve.rawtables import score_tables as score_large
+
+    run = score_large(
+        model,
+        tables,
+        folder,
+        progress=_teller("scored", "accounts", say),
+        splitting=_teller("split", "rows of tables", say),
+        **settings,
+    )
+    refused = int(run.rejects["n"].sum())
+    said = f" (refused {refused:,} rows of the tables)" if refused else ""
+    scores = run.scores
+    click.echo(f"{scores.rows:,} accounts scored{said}; {len(scores.files)} files in {scores.path}")
+
+
+def _teller(verb: str, things: str, say: Say) -> Callable[[int, int], None]:
+    """Return a progress function that speaks up at every twentieth of the way."""
+    from icp_ml.serve.stream import pace_text
 
     said, start = [0], monotonic()
 
@@ -243,8 +283,6 @@ def _score_files(model: IcpModel, features: str, folder: Path, settings: dict[st
         part = SAID_EVERY * done // max(total, 1)
         if part > said[0]:
             said[0] = part
-            say(f"scored {pace_text(done, total, monotonic() - start)}")
+            say(f"{verb} {pace_text(done, total, monotonic() - start, things)}")
 
-    run = score_parquet(model, features, folder, progress=tell, **settings)
-    kept = f", {run.kept} of them kept" if run.kept else ""
-    click.echo(f"{run.rows:,} accounts scored; {len(run.files)} files in {run.path}{kept}")
+    return tell

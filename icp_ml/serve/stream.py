@@ -29,6 +29,8 @@ from icp_ml.serve.sources import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from icp_ml.serve.training import IcpModel
 
 __all__ = ["ScoreRun", "find_files", "pace_text", "score_parquet"]
@@ -66,7 +68,7 @@ class ScoreRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """What is the same for all parts of a run."""
 
     model: IcpModel
@@ -140,10 +142,10 @@ def score_parquet(
     InputWarning
         Once for all files: absent columns, unseen levels and tools, with counts.
     """
-    job = _job(model, reasons, batch_rows, format, n_jobs)
+    job = make_job(model, reasons, batch_rows, format, n_jobs)
     inputs = find_files(source, ENDINGS)
     folder = Path(out)
-    _prepare(folder, inputs, overwrite=overwrite, resume=resume)
+    prepare_folder(folder, inputs, overwrite=overwrite, resume=resume)
     sizes = [count_rows(path) for path in inputs]
     gaps, entries, kept = InputGaps(), [], 0
     with quiet_gaps():
@@ -153,23 +155,24 @@ def score_parquet(
             entry = _finished(part, wanted) if resume else None
             if entry is None:
                 own = InputGaps()
-                for batch_gaps in _score_file(job, path, part, wanted):
+                batches = read_batches(path, model.schema, batch_rows)
+                for batch_gaps in write_part(job, batches, part, wanted):
                     own += batch_gaps
                     if progress is not None:
                         progress(gaps.rows + own.rows, sum(sizes))
-                entry = _finish(part, wanted, own)
+                entry = finish_part(part, wanted, own)
             else:
                 kept, own = kept + 1, InputGaps(size, entry["missing"], entry["unseen"])
                 if progress is not None:
                     progress(gaps.rows + own.rows, sum(sizes))
             gaps += own
             entries.append(entry)
-    _close(folder, job, entries)
+    close_run(folder, job, entries)
     gaps.warn(stacklevel=2)
     return ScoreRun(gaps.rows, tuple(folder / entry["part"] for entry in entries), folder, gaps, kept)
 
 
-def pace_text(done: int, total: int, seconds: float) -> str:
+def pace_text(done: int, total: int, seconds: float, things: str = "accounts") -> str:
     """Say how far a run is, how fast, and how long it still takes.
 
     Examples
@@ -180,10 +183,10 @@ def pace_text(done: int, total: int, seconds: float) -> str:
     rate = done / max(seconds, 1e-9)
     left = round((total - done) / max(rate, 1e-9))
     time = f"{left // 60} min {left % 60} s" if left >= 60 else f"{left} s"
-    return f"{done:,} of {total:,} accounts, {rate:,.0f} per second, {time} left"
+    return f"{done:,} of {total:,} {things}, {rate:,.0f} per second, {time} left"
 
 
-def _job(model: IcpModel, reasons: int, batch_rows: int, format: Format, n_jobs: int | None) -> _Job:
+def make_job(model: IcpModel, reasons: int, batch_rows: int, format: Format, n_jobs: int | None) -> Job:
     if batch_rows < 1:
         raise ConfigError(f"expected batch_rows of at least 1, found {batch_rows}", batch_rows=batch_rows)
     if reasons < 0:
@@ -198,7 +201,7 @@ def _job(model: IcpModel, reasons: int, batch_rows: int, format: Format, n_jobs:
         "dataset_fingerprint": str(model.facts.get("dataset_fingerprint", "")),
         "reasons": str(reasons),
     }
-    return _Job(model, reasons, batch_rows, format, n_jobs or min(os.cpu_count() or 1, MOST_THREADS), facts)
+    return Job(model, reasons, batch_rows, format, n_jobs or min(os.cpu_count() or 1, MOST_THREADS), facts)
 
 
 def _model_digest(model: IcpModel) -> str:
@@ -209,24 +212,25 @@ def _model_digest(model: IcpModel) -> str:
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _score_file(job: _Job, path: Path, part: Path, facts: Mapping[str, Any]) -> Iterator[InputGaps]:
-    """Score one file into one part, yielding the gaps of each batch; rename the part when complete."""
+def write_part(
+    job: Job, batches: Iterator[pd.DataFrame], part: Path, facts: Mapping[str, Any]
+) -> Iterator[InputGaps]:
+    """Score batches into one part, yielding the gaps of each; rename the part when complete."""
     unfinished = part.with_name(f".{part.name}.unfinished")
     schema = arrow_schema(job.reasons, {f"icp_ml.{name}": str(value) for name, value in facts.items()})
     with _writer(unfinished, schema, job.format) as writer:
-        for table, gaps in _in_order(job, path):
+        for table, gaps in _in_order(job, batches):
             writer.write_table(table)
             yield gaps
     unfinished.replace(part)
 
 
-def _in_order(job: _Job, path: Path) -> Iterator[tuple[Any, InputGaps]]:
+def _in_order(job: Job, batches: Iterator[pd.DataFrame]) -> Iterator[tuple[Any, InputGaps]]:
     """Score batches in threads while the next ones are read and the last ones written."""
 
-    def work(frame: Any) -> tuple[Any, InputGaps]:
+    def work(frame: pd.DataFrame) -> tuple[Any, InputGaps]:
         return score_batch(job.model, frame, reasons=job.reasons)
 
-    batches = read_batches(path, job.model.schema, job.batch_rows)
     if job.n_jobs == 1:
         yield from map(work, batches)
         return
@@ -246,7 +250,7 @@ def _writer(path: Path, schema: Any, format: Format) -> Any:
     return pq.ParquetWriter(path, schema, compression="zstd")
 
 
-def _prepare(folder: Path, inputs: list[Path], *, overwrite: bool, resume: bool) -> None:
+def prepare_folder(folder: Path, inputs: list[Path], *, overwrite: bool, resume: bool) -> None:
     """Make the folder ready for new parts; refuse to touch scores or inputs that are in it."""
     if overwrite and resume:
         raise ConfigError("expected overwrite or resume, found both: parts are replaced or kept")
@@ -298,7 +302,7 @@ def _finished(part: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     return entry if same and entry["bytes"] == part.stat().st_size else None
 
 
-def _finish(part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[str, Any]:
+def finish_part(part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[str, Any]:
     """Check the rows of a part and note beside it what it was made of."""
     found = count_rows(part)
     if not wanted["rows"] == own.rows == found:
@@ -314,7 +318,7 @@ def _finish(part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[str, 
     return entry
 
 
-def _close(folder: Path, job: _Job, entries: list[dict[str, Any]]) -> None:
+def close_run(folder: Path, job: Job, entries: list[dict[str, Any]]) -> None:
     """Write the run file and clear away notes, and parts of an earlier run that this one has no use for."""
     shared = {name: job.facts[name] for name in ("model_version", "model_sha256", "dataset_fingerprint")}
     rows = sum(entry["rows"] for entry in entries)
