@@ -61,13 +61,18 @@ def log_loss_rows(y: Floats, log_odds: Floats) -> Floats:
     return np.asarray(np.logaddexp(0.0, log_odds) - y * log_odds, dtype=np.float64)
 
 
-def base_log_odds(y: Floats) -> float:
+def weighted_mean(values: Floats, weights: Floats | None) -> float:
+    """Return the mean of ``values``, each counted as often as its weight says."""
+    return float(values.mean() if weights is None else weights @ values / weights.sum())
+
+
+def base_log_odds(y: Floats, weights: Floats | None = None) -> float:
     """Return the log-odds of the mean of ``y``, kept finite."""
-    rate = float(np.clip(y.mean(), 0.5 / (len(y) + 1), 1 - 0.5 / (len(y) + 1)))
+    rate = float(np.clip(weighted_mean(y, weights), 0.5 / (len(y) + 1), 1 - 0.5 / (len(y) + 1)))
     return float(np.log(rate) - np.log1p(-rate))
 
 
-def fit_calibration(log_odds: Floats, y: Floats, codes: Ints) -> Calibration:
+def fit_calibration(log_odds: Floats, y: Floats, codes: Ints, weights: Floats | None = None) -> Calibration:
     """Fit slope and intercept to out-of-fold log-odds.
 
     The slope has a prior towards 1 worth half an event, can't be negative, and shrinks towards 0 by its own
@@ -81,6 +86,8 @@ def fit_calibration(log_odds: Floats, y: Floats, codes: Ints) -> Calibration:
         Outcome per row, 0 or 1.
     codes
         Account code per row; rows of one account count as one observation for the covariance.
+    weights
+        How much each row counts; None counts all alike.
 
     Examples
     --------
@@ -91,23 +98,24 @@ def fit_calibration(log_odds: Floats, y: Floats, codes: Ints) -> Calibration:
     >>> round(fitted.slope, 1), round(fitted.intercept, 1)
     (0.5, -1.0)
     """
-    start = base_log_odds(y)
+    start = base_log_odds(y, weights)
+    rate, each = weighted_mean(y, weights), np.ones(len(y)) if weights is None else weights
     centre = float(log_odds.mean())
     spread = float(log_odds.var())
-    if spread < 1e-12 or not 0 < y.mean() < 1:
+    if spread < 1e-12 or not 0 < rate < 1:
         return Calibration(0.0, start)
     centred = log_odds - centre
-    rarer = min(y.mean(), 1 - y.mean())
+    rarer = min(rate, 1 - rate)
     prior = min(PRIOR_EVENTS / rarer, float(len(y))) * rarer * (1 - rarer) * spread
-    slope, shift, hessian = _newton(centred, y, prior, start)
-    covariance = _sandwich(centred, y, codes, slope, shift, hessian)
+    slope, shift, hessian = _newton(centred, y, each, prior, start)
+    covariance = _sandwich(centred, y, each, codes, slope, shift, hessian)
     variance = covariance[0, 0]
     if slope <= 0:
         shrunk = 0.0
     else:
         shrunk = slope * max(0.0, 1.0 - SHRINK * variance / slope**2)
     if shrunk != slope:
-        shift = _refit_shift(shrunk * centred, y, shift)
+        shift = _refit_shift(shrunk * centred, y, each, shift)
     # from (slope, shift at the centre) to (slope, intercept at 0)
     turn = np.array([[1.0, 0.0], [-centre, 1.0]])
     turned = turn @ covariance @ turn.T
@@ -115,18 +123,18 @@ def fit_calibration(log_odds: Floats, y: Floats, codes: Ints) -> Calibration:
     return Calibration(float(shrunk), float(shift - shrunk * centre), entries)
 
 
-def _newton(f: Floats, y: Floats, prior: float, start: float) -> tuple[float, float, Floats]:
+def _newton(f: Floats, y: Floats, each: Floats, prior: float, start: float) -> tuple[float, float, Floats]:
     """Penalised maximum likelihood of (slope, shift) from slope 0 on, halving steps that lead uphill."""
 
     def objective(slope: float, shift: float) -> float:
-        return float(log_loss_rows(y, slope * f + shift).sum() + 0.5 * prior * (slope - 1.0) ** 2)
+        return float((each * log_loss_rows(y, slope * f + shift)).sum() + 0.5 * prior * (slope - 1.0) ** 2)
 
     slope, shift, value = 0.0, start, objective(0.0, start)
     hessian = np.eye(2)
     for _ in range(50):
         probability = expit(slope * f + shift)
-        weight = np.maximum(probability * (1 - probability), 1e-10)
-        residual = probability - y
+        weight = each * np.maximum(probability * (1 - probability), 1e-10)
+        residual = each * (probability - y)
         gradient = np.array([residual @ f + prior * (slope - 1.0), residual.sum()])
         wf = weight * f
         hessian = np.array([[wf @ f + prior, wf.sum()], [wf.sum(), weight.sum()]])
@@ -143,8 +151,10 @@ def _newton(f: Floats, y: Floats, prior: float, start: float) -> tuple[float, fl
     return slope, shift, hessian
 
 
-def _sandwich(f: Floats, y: Floats, codes: Ints, slope: float, shift: float, hessian: Floats) -> Floats:
-    residual = y - expit(slope * f + shift)
+def _sandwich(
+    f: Floats, y: Floats, each: Floats, codes: Ints, slope: float, shift: float, hessian: Floats
+) -> Floats:
+    residual = each * (y - expit(slope * f + shift))
     n_groups = int(codes.max()) + 1
     by_group = np.column_stack(
         [
@@ -156,10 +166,11 @@ def _sandwich(f: Floats, y: Floats, codes: Ints, slope: float, shift: float, hes
     return np.asarray(bread @ (by_group.T @ by_group) @ bread, dtype=np.float64)
 
 
-def _refit_shift(offset: Floats, y: Floats, shift: float) -> float:
+def _refit_shift(offset: Floats, y: Floats, each: Floats, shift: float) -> float:
     for _ in range(50):
         probability = expit(offset + shift)
-        step = float((probability - y).sum() / max(float((probability * (1 - probability)).sum()), 1e-10))
+        curvature = float((each * probability * (1 - probability)).sum())
+        step = float((each * (probability - y)).sum() / max(curvature, 1e-10))
         shift -= float(np.clip(step, -2.0, 2.0))
         if abs(step) < 1e-12:
             break

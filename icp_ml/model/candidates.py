@@ -205,33 +205,49 @@ class Candidate:
     grid: tuple[float, ...]
     params: dict[str, Any] | None
 
-    def path(self, X: Floats, y: Floats, held: Floats, parts: tuple[Part, ...], seed: int) -> Floats:
+    def path(
+        self,
+        X: Floats,
+        y: Floats,
+        held: Floats,
+        parts: tuple[Part, ...],
+        seed: int,
+        weights: Floats | None = None,
+    ) -> Floats:
         """Fit on (X, y) and return log-odds of the held-out rows per complexity, shape (grid, rows)."""
         if self.params is None:
-            models = fit_linear_path(X, y, _scored(parts), self.grid)
+            models = fit_linear_path(X, y, _scored(parts), self.grid, weights)
             return np.array([model.raw(held) for model in models])
         rounds = tuple(int(n) for n in self.grid)
-        booster = fit_booster(X, y, self.params, seed, rounds[-1])
+        booster = fit_booster(X, y, self.params, seed, rounds[-1], weights)
         return predict_path(booster, held, rounds)
 
     def fit_one(
-        self, X: Floats, y: Floats, parts: tuple[Part, ...], complexity: float, seed: int
+        self,
+        X: Floats,
+        y: Floats,
+        parts: tuple[Part, ...],
+        complexity: float,
+        seed: int,
+        weights: Floats | None = None,
     ) -> str | LinearModel:
         """Fit one model of the bag."""
         if self.params is None:
             stronger = tuple(penalty for penalty in self.grid if penalty >= complexity)
-            return fit_linear_path(X, y, _scored(parts), stronger)[-1]
-        return booster_to_text(fit_booster(X, y, self.params, seed, int(complexity)))
+            return fit_linear_path(X, y, _scored(parts), stronger, weights)[-1]
+        return booster_to_text(fit_booster(X, y, self.params, seed, int(complexity), weights))
 
     def for_rows(self, n_rows: int) -> Candidate:
         """Return the candidate with parameters that suit ``n_rows`` training rows."""
         if self.params is None:
             return self
-        smallest_leaf = int(max(1, min(self.params["min_data_in_leaf"], n_rows // 10)))
-        fitting: dict[str, Any] = {"min_data_in_leaf": smallest_leaf, "extra_trees": n_rows <= SMALL_ROWS}
-        if n_rows > SMALL_ROWS and self.params["num_leaves"] == 2:
+        fitting = dict(self.params)
+        fitting["min_data_in_leaf"] = int(max(1, min(fitting["min_data_in_leaf"], n_rows // 10)))
+        if self.name in SMOOTH_WHERE_SMALL:
+            fitting["extra_trees"] = n_rows <= SMALL_ROWS
+        if n_rows > SMALL_ROWS and fitting["num_leaves"] == 2:
             fitting["learning_rate"] = 0.1
-        return replace(self, params={**self.params, **fitting})
+        return replace(self, params=fitting)
 
     def member(self, models: list[Any], n_columns: int) -> Member:
         """Bind fitted models to a member."""
@@ -261,6 +277,8 @@ _SHARED = {
 }
 # Up to here random thresholds beat the best ones: they smooth steps and favour no column with many values.
 SMALL_ROWS = 3_000
+SMOOTH_WHERE_SMALL = ("additive", "shallow")
+_DEEP = {**_SHARED, "num_leaves": 16, "max_depth": 6, "lambda_l2": 3.0}
 
 CANDIDATES: dict[str, Candidate] = {
     "additive": Candidate(
@@ -273,8 +291,29 @@ CANDIDATES: dict[str, Candidate] = {
         (10, 20, 30, 45, 60, 80, 100, 130, 160, 200, 250),
         {**_SHARED, "num_leaves": 7, "max_depth": 3},
     ),
+    # Two ways to learn interactions that err differently: random thresholds are smooth and hard to mislead,
+    # the best ones are sharp.
+    "random": Candidate(
+        "random",
+        (15, 30, 45, 60, 80, 100, 130, 160, 200, 250, 310),
+        {
+            **_DEEP,
+            "num_leaves": 24,
+            "max_depth": 7,
+            "learning_rate": 0.08,
+            "min_data_in_leaf": 4,
+            "feature_fraction": 1.0,
+            "extra_trees": True,
+        },
+    ),
+    "deep": Candidate(
+        "deep",
+        (10, 20, 30, 45, 60, 80, 100, 130, 160, 200, 250, 310, 380),
+        {**_DEEP, "learning_rate": 0.05, "min_data_in_leaf": 8},
+    ),
     "logistic": Candidate("logistic", PENALTIES, None),
 }
+DEFAULT_CANDIDATES = ("additive", "random", "deep", "logistic")
 
 
 def _scored(parts: tuple[Part, ...]) -> Any:

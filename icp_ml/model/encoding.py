@@ -197,26 +197,29 @@ class Encoder:
         y: npt.ArrayLike,
         groups: npt.ArrayLike | None = None,
         seed: int = 0,
+        weights: Floats | None = None,
     ) -> tuple[Encoder, Floats]:
         """Fit, and return the training matrix with out-of-fold target statistics.
 
         The statistic of a training row never sees the outcome of its own account, so that a model fitted on
-        the matrix meets the same kind of number that :meth:`transform` gives a new account.
+        the matrix meets the same kind of number that :meth:`transform` gives a new account. ``weights`` say
+        how much each row counts in statistics.
         """
         columns = read_columns(frame, schema) if isinstance(frame, pd.DataFrame) else frame
         outcome = np.asarray(y, dtype=np.float64)
         codes = np.arange(len(outcome)) if groups is None else np.unique(groups, return_inverse=True)[1]
-        rows_per_group = len(codes) / (int(codes.max()) + 1)
+        each = np.ones(len(outcome)) if weights is None else weights
+        rows_per_group = float(each.sum()) / (int(codes.max()) + 1)
         prior = PRIOR_ACCOUNTS * rows_per_group
         plans: dict[str, _CategoryPlan | _ToolPlan] = {}
         for feature in schema.features:
             if feature.kind == "category":
-                plans[feature.name] = _plan_categories(columns.categories[feature.name], outcome, prior)
+                plans[feature.name] = _plan_categories(columns.categories[feature.name], outcome, each, prior)
             elif feature.kind == "technologies":
                 plans[feature.name] = _plan_tools(columns.tools[feature.name])
         encoder = cls(schema, plans)
         matrix = encoder.transform(columns)
-        encoder._replace_rates(matrix, columns, outcome, codes, prior, seed)
+        encoder._replace_rates(matrix, columns, outcome, each, codes, prior, seed)
         return encoder, matrix
 
     def transform(self, frame: pd.DataFrame | Columns, order: Literal["C", "F"] = "C") -> Floats:
@@ -297,18 +300,26 @@ class Encoder:
         return cls(Schema.from_dict(state["schema"]), plans)
 
     def _replace_rates(
-        self, matrix: Floats, columns: Columns, y: Floats, codes: Ints, prior: float, seed: int
+        self,
+        matrix: Floats,
+        columns: Columns,
+        y: Floats,
+        each: Floats,
+        codes: Ints,
+        prior: float,
+        seed: int,
     ) -> None:
         rated = [(j, part.feature) for j, part in enumerate(self.parts) if part.role == "rate"]
         n_folds = possible_folds(y, codes, RATE_FOLDS)
         if not rated or n_folds < 2:
             return
         fold = group_folds(y, codes, n_folds, seed)
+        base = float(each @ y / each.sum())
         for j, name in rated:
             column = columns.categories[name]
             for k in range(n_folds):
                 rest, held = fold != k, fold == k
-                rates = _level_rates(column.codes[rest], len(column.levels), y[rest], float(y.mean()), prior)
+                rates = _level_rates(column.codes[rest], len(column.levels), y[rest], each[rest], base, prior)
                 matrix[held, j] = rates[column.codes[held]]
 
 
@@ -316,17 +327,17 @@ def _enough(n_rows: int) -> float:
     return max(MIN_ROWS, MIN_SHARE * n_rows)
 
 
-def _level_rates(codes: Ints, n_levels: int, y: Floats, base: float, prior: float) -> Floats:
+def _level_rates(codes: Ints, n_levels: int, y: Floats, each: Floats, base: float, prior: float) -> Floats:
     """Log-odds per level, pulled to the base rate; the last entry belongs to missing values (code -1)."""
     shifted = np.where(codes < 0, n_levels, codes)
-    n = np.bincount(shifted, minlength=n_levels + 1)
-    events = np.bincount(shifted, weights=y, minlength=n_levels + 1)
+    n = np.bincount(shifted, weights=each, minlength=n_levels + 1)
+    events = np.bincount(shifted, weights=each * y, minlength=n_levels + 1)
     rate = (events + prior * base) / (n + prior)
     rate = np.clip(rate, 1e-6, 1 - 1e-6)
     return np.asarray(np.log(rate) - np.log1p(-rate), dtype=np.float64)
 
 
-def _plan_categories(column: Categories, y: Floats, prior: float) -> _CategoryPlan:
+def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) -> _CategoryPlan:
     n_rows, n_levels = len(column.codes), len(column.levels)
     counts = np.bincount(column.codes[column.codes >= 0], minlength=n_levels)
     present = [j for j in range(n_levels) if counts[j] > 0]
@@ -335,9 +346,10 @@ def _plan_categories(column: Categories, y: Floats, prior: float) -> _CategoryPl
     frequent = [j for j in order if counts[j] >= enough][:MAX_LEVELS]
     n_missing = int((column.codes < 0).sum())
     n_other = n_rows - n_missing - int(counts[frequent].sum())
-    base = float(y.mean())
-    rates = _level_rates(column.codes, n_levels, y, base, prior)
-    neutral = float(_level_rates(np.empty(0, dtype=np.int64), 0, np.empty(0), base, prior)[0])
+    base = float(each @ y / each.sum())
+    rates = _level_rates(column.codes, n_levels, y, each, base, prior)
+    none = np.empty(0)
+    neutral = float(_level_rates(np.empty(0, dtype=np.int64), 0, none, none, base, prior)[0])
     many = len(present) > RATE_ABOVE
     return _CategoryPlan(
         levels=tuple(column.levels[j] for j in frequent),

@@ -21,7 +21,9 @@ FIXED_PARAMS: dict[str, Any] = {
 }
 
 
-def fit_booster(X: Floats, y: Floats, params: dict[str, Any], seed: int, n_rounds: int) -> Any:
+def fit_booster(
+    X: Floats, y: Floats, params: dict[str, Any], seed: int, n_rounds: int, weights: Floats | None = None
+) -> Any:
     """Train a booster and return it as read back from its own text.
 
     What is scored right after a fit is thereby the very model that a saved bundle holds, to the last bit.
@@ -38,11 +40,13 @@ def fit_booster(X: Floats, y: Floats, params: dict[str, Any], seed: int, n_round
         Seed of row and column sampling.
     n_rounds
         Number of trees.
+    weights
+        How much each row counts; None counts all alike.
     """
     import lightgbm
 
     full = {**params, **FIXED_PARAMS, "seed": seed}
-    dataset = lightgbm.Dataset(X, label=y, params=full)
+    dataset = lightgbm.Dataset(X, label=y, weight=weights, params=full)
     booster = lightgbm.train(full, dataset, num_boost_round=n_rounds)
     return booster_from_text(booster_to_text(booster))
 

@@ -13,7 +13,13 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from icp_ml.data.schema import Schema
-from icp_ml.model.calibration import Calibration, base_log_odds, fit_calibration, log_loss_rows
+from icp_ml.model.calibration import (
+    Calibration,
+    base_log_odds,
+    fit_calibration,
+    log_loss_rows,
+    weighted_mean,
+)
 from icp_ml.model.candidates import CANDIDATES, Candidate, Member
 from icp_ml.model.columns import Columns, Floats, Ints
 from icp_ml.model.encoding import Encoder
@@ -27,6 +33,10 @@ BAG_SHARE = 0.9
 # fold balances variance against squared bias; on simulated bases
 # they cover 65 to 90 % of the true probabilities, the least where accounts are few.
 BAG_VARIANCE = 2 * BAG_SHARE / (1 - BAG_SHARE)
+
+# Folds learn from at most so many rows, and a logistic from so many: more change no choice and take hours.
+CHOICE_ROWS = 60_000
+LINEAR_ROWS = 200_000
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,6 +65,42 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """What there is to learn from.
+
+    Parameters
+    ----------
+    columns
+        Feature columns, see :func:`icp_ml.model.columns.read_columns`.
+    schema
+        The source features.
+    y
+        Outcome per row, 0 or 1, both present.
+    codes
+        Account code per row; an account is never on both sides of a fold.
+    weights
+        How much each row counts; None counts all alike.
+    """
+
+    columns: Columns
+    schema: Schema
+    y: Floats
+    codes: Ints
+    weights: Floats | None = None
+
+    def encode(self, rows: Ints, seed: int) -> tuple[Encoder, Floats]:
+        """Fit an encoder on some rows and return it with their matrix."""
+        group = np.unique(self.codes[rows], return_inverse=True)[1]
+        return Encoder.fit_transform(
+            self.columns.take(rows), self.schema, self.y[rows], group, seed, self.weigh(rows)
+        )
+
+    def weigh(self, rows: Ints) -> Floats | None:
+        """Return the weights of some rows."""
+        return None if self.weights is None else self.weights[rows]
+
+
+@dataclass(frozen=True)
 class _Choice:
     complexity: dict[str, float]
     weights: dict[str, float]
@@ -79,10 +125,7 @@ def derive_seed(seed: int, *place: int) -> int:
 
 
 def fit_model(
-    columns: Columns,
-    schema: Schema,
-    y: Floats,
-    codes: Ints,
+    data: Learnt,
     *,
     candidates: Sequence[str],
     n_bags: int,
@@ -94,14 +137,8 @@ def fit_model(
 
     Parameters
     ----------
-    columns
-        Feature columns, see :func:`icp_ml.model.columns.read_columns`.
-    schema
-        The source features.
-    y
-        Outcome per row, 0 or 1, both present.
-    codes
-        Account code per row; an account is never on both sides of a fold.
+    data
+        Columns, outcomes, accounts and weights.
     candidates
         Names from :data:`icp_ml.model.candidates.CANDIDATES`.
     n_bags, n_folds, seed, n_jobs
@@ -109,34 +146,13 @@ def fit_model(
     """
     # Threads of BLAS below threads of ours would wait for each other.
     with one_blas_thread():
-        return _fit_model(columns, schema, y, codes, candidates, n_bags, n_folds, seed, n_jobs)
-
-
-def _fit_model(
-    columns: Columns,
-    schema: Schema,
-    y: Floats,
-    codes: Ints,
-    candidates: Sequence[str],
-    n_bags: int,
-    n_folds: int,
-    seed: int,
-    n_jobs: int | None,
-) -> Fitted:
-    family = [CANDIDATES[name].for_rows(len(y)) for name in candidates]
-    folds = possible_folds(y, codes, n_folds)
-    if folds < 2:
-        choice = _unvalidated_choice(family, y)
-    else:
-        paths = _out_of_fold(columns, schema, y, codes, family, folds, seed, n_jobs)
-        choice = _choose(family, paths, y, codes)
-    encoder, matrix = Encoder.fit_transform(columns, schema, y, codes, derive_seed(seed, 1))
-    wanted = [
-        candidate
-        for candidate in family
-        if choice.weights[candidate.name] > 0 or (candidate.name == BASELINE and choice.baseline)
-    ]
-    members = _fit_members(wanted, choice.complexity, encoder, matrix, y, codes, n_bags, seed, n_jobs)
+        family = [CANDIDATES[name].for_rows(len(data.y)) for name in candidates]
+        folds = possible_folds(data.y, data.codes, n_folds)
+        if folds < 2:
+            choice = _unvalidated_choice(family, data)
+        else:
+            choice = _choose(family, _out_of_fold(data, family, folds, seed, n_jobs), data)
+        encoder, members = _fit_members(data, family, choice, n_bags, seed, n_jobs)
     ensemble = Ensemble(
         encoder=encoder,
         members=members,
@@ -145,7 +161,7 @@ def _fit_model(
         baseline=choice.baseline,
         bag_variance=BAG_VARIANCE,
     )
-    return Fitted(ensemble, choice.cv_results, choice.oof_log_odds, float(y.mean()))
+    return Fitted(ensemble, choice.cv_results, choice.oof_log_odds, weighted_mean(data.y, data.weights))
 
 
 def n_repeats(n_rows: int) -> int:
@@ -156,29 +172,22 @@ def n_repeats(n_rows: int) -> int:
 
 
 def _out_of_fold(
-    columns: Columns,
-    schema: Schema,
-    y: Floats,
-    codes: Ints,
-    family: Sequence[Candidate],
-    n_folds: int,
-    seed: int,
-    n_jobs: int | None,
+    data: Learnt, family: Sequence[Candidate], n_folds: int, seed: int, n_jobs: int | None
 ) -> dict[str, Floats]:
     """Log-odds per candidate, complexity and row, averaged over repeats."""
+    y, codes = data.y, data.codes
     repeats = n_repeats(len(y))
     fold = [group_folds(y, codes, n_folds, derive_seed(seed, 2, r)) for r in range(repeats)]
 
     def one(place: tuple[int, int]) -> list[Floats]:
         repeat, k = place
         train, held = np.flatnonzero(fold[repeat] != k), np.flatnonzero(fold[repeat] == k)
-        group = np.unique(codes[train], return_inverse=True)[1]
-        encoder, matrix = Encoder.fit_transform(
-            columns.take(train), schema, y[train], group, derive_seed(seed, 3, repeat, k)
-        )
-        other = encoder.transform(columns.take(held))
+        train = _at_most(train, data, CHOICE_ROWS, derive_seed(seed, 7, repeat, k))
+        encoder, matrix = data.encode(train, derive_seed(seed, 3, repeat, k))
+        other = encoder.transform(data.columns.take(held))
+        own = derive_seed(seed, 4, repeat, k)
         return [
-            candidate.path(matrix, y[train], other, encoder.parts, derive_seed(seed, 4, repeat, k))
+            candidate.path(matrix, y[train], other, encoder.parts, own, data.weigh(train))
             for candidate in family
         ]
 
@@ -191,36 +200,44 @@ def _out_of_fold(
     return total
 
 
-def _choose(family: Sequence[Candidate], paths: dict[str, Floats], y: Floats, codes: Ints) -> _Choice:
+def _at_most(rows: Ints, data: Learnt, most: int, seed: int) -> Ints:
+    """Return the rows, or those of a random part of their accounts."""
+    if len(rows) <= most:
+        return rows
+    codes = np.unique(data.codes[rows], return_inverse=True)[1]
+    return rows[group_subsample(codes, data.y[rows], most / len(rows), seed)]
+
+
+def _choose(family: Sequence[Candidate], paths: dict[str, Floats], data: Learnt) -> _Choice:
+    y, codes, weights = data.y, data.codes, data.weights
     complexity: dict[str, float] = {}
     single: dict[str, Floats] = {}
-    rows: list[dict[str, Any]] = []
     for candidate in family:
         path = paths[candidate.name]
-        best = int(np.argmin([calibrated_loss(log_odds, y, codes).mean() for log_odds in path]))
+        best = int(np.argmin([calibrated_loss(log_odds, y, codes, weights).mean() for log_odds in path]))
         complexity[candidate.name], single[candidate.name] = candidate.grid[best], path[best]
     stacked = np.array([single[candidate.name] for candidate in family])
-    weights = choose_weights(stacked, y, codes)
-    combined = np.tensordot(weights, stacked, axes=1)
-    calibration = fit_calibration(combined, y, codes)
-    baseline = fit_calibration(single[BASELINE], y, codes) if BASELINE in single else None
+    shares = choose_weights(stacked, y, codes, weights)
+    combined = np.tensordot(shares, stacked, axes=1)
+    calibration = fit_calibration(combined, y, codes, weights)
+    baseline = fit_calibration(single[BASELINE], y, codes, weights) if BASELINE in single else None
     rows = [
         _result(
             candidate.name,
-            y,
-            fit_calibration(single[candidate.name], y, codes).apply(single[candidate.name]),
+            data,
+            fit_calibration(single[candidate.name], y, codes, weights).apply(single[candidate.name]),
             complexity[candidate.name],
-            float(weight),
+            float(share),
         )
-        for candidate, weight in zip(family, weights, strict=True)
+        for candidate, share in zip(family, shares, strict=True)
     ]
     final = calibration.apply(combined)
-    rows.append(_result("base rate", y, np.full(len(y), base_log_odds(y)), np.nan, 0.0))
-    rows.append(_result("chosen", y, final, np.nan, 1.0))
+    rows.append(_result("base rate", data, np.full(len(y), base_log_odds(y, weights)), np.nan, 0.0))
+    rows.append(_result("chosen", data, final, np.nan, 1.0))
     names = [candidate.name for candidate in family]
     return _Choice(
         complexity=complexity,
-        weights=dict(zip(names, (float(weight) for weight in weights), strict=True)),
+        weights=dict(zip(names, (float(share) for share in shares), strict=True)),
         calibration=calibration,
         baseline=baseline,
         cv_results=pd.DataFrame(rows),
@@ -228,10 +245,10 @@ def _choose(family: Sequence[Candidate], paths: dict[str, Floats], y: Floats, co
     )
 
 
-def _unvalidated_choice(family: Sequence[Candidate], y: Floats) -> _Choice:
+def _unvalidated_choice(family: Sequence[Candidate], data: Learnt) -> _Choice:
     """Without two accounts of each outcome nothing can be validated: everything says the base rate."""
-    constant = Calibration(0.0, base_log_odds(y))
-    log_odds = np.full(len(y), constant.intercept)
+    constant = Calibration(0.0, base_log_odds(data.y, data.weights))
+    log_odds = np.full(len(data.y), constant.intercept)
     weights = {candidate.name: 0.0 for candidate in family}
     weights[family[0].name] = 1.0
     has_baseline = any(candidate.name == BASELINE for candidate in family)
@@ -240,41 +257,43 @@ def _unvalidated_choice(family: Sequence[Candidate], y: Floats) -> _Choice:
         weights=weights,
         calibration=constant,
         baseline=constant if has_baseline else None,
-        cv_results=pd.DataFrame([_result("base rate", y, log_odds, np.nan, 0.0)]),
+        cv_results=pd.DataFrame([_result("base rate", data, log_odds, np.nan, 0.0)]),
         oof_log_odds=log_odds,
     )
 
 
-def _result(name: str, y: Floats, log_odds: Floats, complexity: float, weight: float) -> dict[str, Any]:
+def _result(name: str, data: Learnt, log_odds: Floats, complexity: float, weight: float) -> dict[str, Any]:
     return {
         "candidate": name,
-        "log_loss": float(log_loss_rows(y, log_odds).mean()),
-        "auc": float(roc_auc_score(y, log_odds)),
+        "log_loss": weighted_mean(log_loss_rows(data.y, log_odds), data.weights),
+        "auc": float(roc_auc_score(data.y, log_odds, sample_weight=data.weights)),
         "complexity": complexity,
         "weight": weight,
     }
 
 
 def _fit_members(
-    wanted: Sequence[Candidate],
-    complexity: dict[str, float],
-    encoder: Encoder,
-    matrix: Floats,
-    y: Floats,
-    codes: Ints,
-    n_bags: int,
-    seed: int,
-    n_jobs: int | None,
-) -> dict[str, Member]:
+    data: Learnt, family: Sequence[Candidate], choice: _Choice, n_bags: int, seed: int, n_jobs: int | None
+) -> tuple[Encoder, dict[str, Member]]:
+    """Fit the candidates with weight, and the baseline, on bags of all rows."""
+    encoder, matrix = Encoder.fit_transform(
+        data.columns, data.schema, data.y, data.codes, derive_seed(seed, 1), data.weights
+    )
+    wanted = [
+        candidate
+        for candidate in family
+        if choice.weights[candidate.name] > 0 or (candidate.name == BASELINE and choice.baseline)
+    ]
     share = BAG_SHARE if n_bags > 1 else 1.0
-    rows = [group_subsample(codes, y, share, derive_seed(seed, 5, bag)) for bag in range(n_bags)]
+    bags = [group_subsample(data.codes, data.y, share, derive_seed(seed, 5, bag)) for bag in range(n_bags)]
 
     def one(place: tuple[Candidate, int]) -> Any:
         candidate, bag = place
-        chosen = complexity[candidate.name]
-        return candidate.fit_one(
-            matrix[rows[bag]], y[rows[bag]], encoder.parts, chosen, derive_seed(seed, 6, bag)
-        )
+        rows = bags[bag]
+        if candidate.name == BASELINE:
+            rows = _at_most(rows, data, LINEAR_ROWS, derive_seed(seed, 8, bag))
+        chosen, own = choice.complexity[candidate.name], derive_seed(seed, 6, bag)
+        return candidate.fit_one(matrix[rows], data.y[rows], encoder.parts, chosen, own, data.weigh(rows))
 
     places = [(candidate, bag) for candidate in wanted for bag in range(n_bags)]
     fitted = parallel(one, places, n_jobs)
@@ -282,4 +301,4 @@ def _fit_members(
     for candidate in wanted:
         own = [model for (name, _), model in zip(places, fitted, strict=True) if name is candidate]
         members[candidate.name] = candidate.member(own, matrix.shape[1])
-    return members
+    return encoder, members

@@ -96,7 +96,11 @@ class LinearModel:
 
 
 def fit_linear_path(
-    X: Floats, y: Floats, scored: npt.NDArray[np.bool_], penalties: tuple[float, ...]
+    X: Floats,
+    y: Floats,
+    scored: npt.NDArray[np.bool_],
+    penalties: tuple[float, ...],
+    weights: Floats | None = None,
 ) -> list[LinearModel]:
     """Fit one model per ridge penalty, strongest first, each started from the one before.
 
@@ -111,6 +115,8 @@ def fit_linear_path(
         statistics stay on their own scale.
     penalties
         Ridge penalties on coefficients, descending; the prior variance of a coefficient is 1 / penalty.
+    weights
+        How much each row counts; None counts all alike.
     """
     unknown = np.isnan(X)
     share = unknown.mean(axis=0)
@@ -131,16 +137,16 @@ def fit_linear_path(
         LinearModel(
             knots, centre, beta[:n_columns], flagged, flag_centre, beta[n_columns:-1], float(beta[-1])
         )
-        for beta in _newton_path(Z, y, penalties)
+        for beta in _newton_path(Z, y, np.ones(len(y)) if weights is None else weights, penalties)
     ]
 
 
-def _newton_path(Z: Floats, y: Floats, penalties: tuple[float, ...]) -> list[Floats]:
+def _newton_path(Z: Floats, y: Floats, each: Floats, penalties: tuple[float, ...]) -> list[Floats]:
     """Ridge-penalised maximum likelihood per penalty; the last column of ones is the unpenalised intercept.
 
     A Hessian costs far more than a gradient, so each one serves for several damped steps.
     """
-    rate = np.clip(y.mean(), 1e-6, 1 - 1e-6)
+    rate = np.clip(each @ y / each.sum(), 1e-6, 1 - 1e-6)
     beta = np.zeros(Z.shape[1])
     beta[-1] = np.log(rate / (1 - rate))
     path = []
@@ -148,33 +154,33 @@ def _newton_path(Z: Floats, y: Floats, penalties: tuple[float, ...]) -> list[Flo
         ridge = np.full(len(beta), penalty)
         ridge[-1] = 1e-8
         for _ in range(8):
-            beta, converged = _steps(Z, y, beta, ridge)
+            beta, converged = _steps(Z, y, each, beta, ridge)
             if converged:
                 break
         path.append(beta.copy())
     return path
 
 
-def _steps(design: Floats, y: Floats, beta: Floats, ridge: Floats) -> tuple[Floats, bool]:
+def _steps(design: Floats, y: Floats, each: Floats, beta: Floats, ridge: Floats) -> tuple[Floats, bool]:
     """Take up to eight steps with one Hessian; say whether the last one gained next to nothing."""
     probability = expit(design @ beta)
-    weight = np.maximum(probability * (1 - probability), 1e-9)
+    weight = each * np.maximum(probability * (1 - probability), 1e-9)
     hessian = np.zeros((design.shape[1], design.shape[1]))
     for start in range(0, len(design), BLOCK_ROWS):
         block = design[start : start + BLOCK_ROWS]
         hessian += block.T @ (block * weight[start : start + BLOCK_ROWS, None])
     hessian[np.diag_indices_from(hessian)] += ridge
     factor = cho_factor(hessian, check_finite=False)
-    objective = _objective(design, y, beta, ridge)
+    objective = _objective(design, y, each, beta, ridge)
     for _ in range(8):
-        gradient = design.T @ (expit(design @ beta) - y) + ridge * beta
+        gradient = design.T @ (each * (expit(design @ beta) - y)) + ridge * beta
         step = cho_solve(factor, gradient, check_finite=False)
         size, proposal = 1.0, beta - step
-        value = _objective(design, y, proposal, ridge)
+        value = _objective(design, y, each, proposal, ridge)
         while value > objective and size > 1e-3:
             size /= 2
             proposal = beta - size * step
-            value = _objective(design, y, proposal, ridge)
+            value = _objective(design, y, each, proposal, ridge)
         if value > objective:
             return beta, True
         gain, beta, objective = objective - value, proposal, value
@@ -183,9 +189,9 @@ def _steps(design: Floats, y: Floats, beta: Floats, ridge: Floats) -> tuple[Floa
     return beta, False
 
 
-def _objective(design: Floats, y: Floats, beta: Floats, ridge: Floats) -> float:
+def _objective(design: Floats, y: Floats, each: Floats, beta: Floats, ridge: Floats) -> float:
     log_odds = design @ beta
-    return float((np.logaddexp(0.0, log_odds) - y * log_odds).sum() + 0.5 * (ridge * beta**2).sum())
+    return float(each @ (np.logaddexp(0.0, log_odds) - y * log_odds) + 0.5 * (ridge * beta**2).sum())
 
 
 def _knots(values: Floats) -> tuple[Floats, Floats] | None:

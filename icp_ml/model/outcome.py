@@ -1,4 +1,4 @@
-"""An outcome with two classes, as zeros and ones."""
+"""An outcome with two classes, as zeros and ones, and how much each row counts."""
 
 from __future__ import annotations
 
@@ -42,3 +42,29 @@ def two_classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Floats]:
             f"expected two classes in y, found 1 class ({classes[0]!r}): there is nothing to learn"
         )
     return classes, codes.astype(np.float64)
+
+
+def read_weights(weights: npt.ArrayLike | None, n_rows: int) -> Floats | None:
+    """Return weights whose mean over counted rows is 1; None where all rows count alike.
+
+    Raises
+    ------
+    ValueError
+        If there isn't one finite weight of at least 0 for each row, or all are 0.
+
+    Examples
+    --------
+    >>> read_weights([2.0, 0.0, 4.0, 6.0], 4).tolist()
+    [0.5, 0.0, 1.0, 1.5]
+    """
+    if weights is None:
+        return None
+    found = np.asarray(weights, dtype=np.float64).reshape(-1)
+    bad = ~np.isfinite(found) | (found < 0)
+    if len(found) != n_rows or bad.any() or not (found > 0).any():
+        raise ValueError(
+            f"expected one weight of at least 0 for each of {n_rows} rows, not all 0, found {len(found)} "
+            f"weights, {int(bad.sum())} of them negative or missing: correct them"
+        )
+    positive = found[found > 0]
+    return None if np.ptp(found) == 0 else np.asarray(found / positive.mean(), dtype=np.float64)

@@ -20,13 +20,13 @@ from sklearn.utils.validation import (
 
 from icp_ml.data.schema import KEYS, Feature, Schema
 from icp_ml.errors import InputMismatchError
-from icp_ml.model.candidates import CANDIDATES
+from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
 from icp_ml.model.columns import Columns, Floats, columns_from_matrix, infer_schema, read_columns
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
-from icp_ml.model.fitting import Fitted, fit_model, parallel
+from icp_ml.model.fitting import Fitted, Learnt, fit_model, parallel
 from icp_ml.model.folds import group_codes
-from icp_ml.model.outcome import two_classes
+from icp_ml.model.outcome import read_weights, two_classes
 
 BLOCK_ROWS = 16_384
 
@@ -41,7 +41,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     Parameters
     ----------
     candidates
-        Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (LightGBM, up to 7 leaves),
+        Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (up to 7 leaves), ``"random"``
+        (up to 24 leaves, thresholds drawn at random), ``"deep"`` (up to 16 leaves, the best thresholds),
         ``"logistic"`` (ridge on normal scores; also the baseline that ``evaluate`` prints); the preferred one
         first.
     n_bags
@@ -67,7 +68,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ``candidate``, ``log_loss`` and ``auc`` (out of fold, calibrated), ``complexity`` (trees or penalty),
         ``weight``; with rows for the base rate and the final choice.
     oof_log_odds_ : ndarray
-        Calibrated out-of-fold log-odds of the training rows.
+        Calibrated out-of-fold log-odds of the training rows; NaN where the weight is 0.
     calibration_ : Calibration
         ``slope`` and ``intercept``.
     base_rate_ : float
@@ -95,7 +96,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def __init__(
         self,
         *,
-        candidates: tuple[str, ...] = ("additive", "shallow", "logistic"),
+        candidates: tuple[str, ...] = DEFAULT_CANDIDATES,
         n_bags: int = 5,
         n_folds: int = 5,
         random_state: int | np.random.RandomState | None = 0,
@@ -113,7 +114,13 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         tags.classifier_tags.multi_class = False
         return tags
 
-    def fit(self, X: Any, y: Any, groups: npt.ArrayLike | None = None) -> PropensityClassifier:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        groups: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> PropensityClassifier:
         """Fit from any frame or matrix.
 
         Parameters
@@ -125,6 +132,9 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Two classes.
         groups
             Account per row; rows of one account stay together in folds.
+        sample_weight
+            How much each row counts, everywhere: trees, coefficients, target statistics, choice and
+            calibration. Rows of weight 0 are left out.
 
         Raises
         ------
@@ -147,10 +157,15 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             schema = Schema(tuple(Feature(f"x{j}", "numeric") for j in range(X.shape[1])))
             columns = columns_from_matrix(X, schema)
         self._by_name = False
-        return self._fit_columns(columns, schema, y, groups)
+        return self._fit_columns(columns, schema, y, groups, sample_weight)
 
     def fit_features(
-        self, features: pd.DataFrame, schema: Schema, y: npt.ArrayLike, groups: npt.ArrayLike | None = None
+        self,
+        features: pd.DataFrame,
+        schema: Schema,
+        y: npt.ArrayLike,
+        groups: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
     ) -> PropensityClassifier:
         """Fit from a features frame whose kinds are known.
 
@@ -164,11 +179,13 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Outcome per row, 0 or 1.
         groups
             Account per row.
+        sample_weight
+            How much each row counts, see :meth:`fit`.
 
         Raises
         ------
         ValueError
-            If there are not two classes.
+            If there are not two classes, or weights are no finite numbers of at least 0.
         InputMismatchError
             If a column of the schema is missing or not of its kind.
         """
@@ -179,26 +196,36 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self._by_name = True
-        return self._fit_columns(columns, schema, outcome, groups)
+        return self._fit_columns(columns, schema, outcome, groups, sample_weight)
 
     def _fit_columns(
-        self, columns: Columns, schema: Schema, y: npt.NDArray[Any], groups: npt.ArrayLike | None
+        self,
+        columns: Columns,
+        schema: Schema,
+        y: npt.NDArray[Any],
+        groups: npt.ArrayLike | None,
+        sample_weight: npt.ArrayLike | None,
     ) -> PropensityClassifier:
         self._check_params()
         if not schema.features:
             raise ValueError(
                 "expected at least one feature column, found 0 feature(s): give columns besides the keys"
             )
-        self.classes_, outcome = two_classes(y)
         if groups is not None:
             check_consistent_length(y, groups)
-        codes = group_codes(groups, len(outcome))
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        fitted = fit_model(
-            columns,
+        weights = read_weights(sample_weight, len(y))
+        counted = slice(None) if weights is None else np.flatnonzero(weights > 0)
+        self.classes_, outcome = two_classes(y[counted])
+        data = Learnt(
+            columns if weights is None else columns.take(counted),
             schema,
             outcome,
-            codes,
+            group_codes(None if groups is None else np.asarray(groups)[counted], len(outcome)),
+            None if weights is None else weights[counted],
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        fitted = fit_model(
+            data,
             candidates=tuple(self.candidates),
             n_bags=self.n_bags,
             n_folds=self.n_folds,
@@ -206,7 +233,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             n_jobs=self.n_jobs,
         )
         self._keep(fitted)
-        self.oof_log_odds_ = fitted.oof_log_odds
+        self.oof_log_odds_ = np.full(len(y), np.nan)
+        self.oof_log_odds_[counted] = fitted.oof_log_odds
         return self
 
     def _keep(self, fitted: Fitted) -> None:

@@ -10,9 +10,10 @@ from icp_ml.model.calibration import fit_calibration, log_loss_rows
 from icp_ml.model.columns import Floats, Ints
 
 STEPS = 10
+MOST_ROWS = 50_000
 
 
-def choose_weights(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
+def choose_weights(log_odds: Floats, y: Floats, codes: Ints, weights: Floats | None = None) -> Floats:
     """Return convex weights over candidates.
 
     All weights in tenths, single candidates included, are tried on out-of-fold log-odds. The first
@@ -27,13 +28,19 @@ def choose_weights(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
         Outcome per row, 0 or 1.
     codes
         Account code per row.
+    weights
+        How much each row counts; None counts all alike.
     """
+    # Mixtures differ by far more than 50,000 rows can't tell.
+    few = slice(None, None, -(-len(y) // MOST_ROWS))
+    log_odds, y, codes = log_odds[:, few], y[few], codes[few]
+    weights = None if weights is None else weights[few]
     first = np.zeros(len(log_odds))
     first[0] = 1.0
-    usual = calibrated_loss(log_odds[0], y, codes)
+    usual = calibrated_loss(log_odds[0], y, codes, weights)
     chosen, loss = first, usual
     for mixture in _simplex(len(log_odds)):
-        tried = calibrated_loss(_mix(mixture, log_odds), y, codes)
+        tried = calibrated_loss(_mix(mixture, log_odds), y, codes, weights)
         if tried.mean() < loss.mean():
             chosen, loss = mixture, tried
     gain = usual - loss
@@ -47,9 +54,13 @@ def standard_error(values: Floats, codes: Ints) -> float:
     return float(np.sqrt((sums**2).sum()) / len(values))
 
 
-def calibrated_loss(log_odds: Floats, y: Floats, codes: Ints) -> Floats:
-    """Return the log loss of each row after calibration, which is what a choice has to be judged by."""
-    return log_loss_rows(y, fit_calibration(log_odds, y, codes).apply(log_odds))
+def calibrated_loss(log_odds: Floats, y: Floats, codes: Ints, weights: Floats | None = None) -> Floats:
+    """Return the log loss of each row after calibration, which is what a choice has to be judged by.
+
+    With weights, losses are scaled so that their plain mean is the weighted one.
+    """
+    losses = log_loss_rows(y, fit_calibration(log_odds, y, codes, weights).apply(log_odds))
+    return losses if weights is None else losses * (weights * (len(y) / weights.sum()))
 
 
 def _mix(weights: Floats, log_odds: Floats) -> Floats:
