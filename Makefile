@@ -42,6 +42,7 @@ layers: $(STAMP)  ## the rooms: data flows one way
 
 bench: $(STAMP)  ## speeds and memory, printed as a table (SMOKE=1 for a short form)
 	$(BIN)/python experiments/speed/run.py $(if $(SMOKE),--smoke)
+	$(BIN)/python experiments/speed/retrain.py $(if $(SMOKE),--smoke)
 
 truth: $(STAMP)  ## error rates of the profile on simulated worlds (SMOKE=1 for a short form)
 	$(BIN)/python experiments/truth/run.py $(if $(SMOKE),--smoke)

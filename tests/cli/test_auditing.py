@@ -14,6 +14,12 @@ from click.testing import CliRunner, Result
 
 from icp_ml.cli import main
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
+    pytest.mark.filterwarnings("ignore:.*noload.*"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
