@@ -16,6 +16,7 @@ from typing import Any
 
 from icp_ml.errors import ConfigError
 
+OBJECTIVES = ("probability", "hazard")
 QUARTER_ENDS = ((3, 31), (6, 30), (9, 30), (12, 31))
 
 
@@ -59,10 +60,25 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Section ``[model]``: the seed of everything random, and reasons per scored account."""
+    """Section ``[model]``: how a model is trained and scored.
+
+    Parameters
+    ----------
+    seed
+        Seed of everything random.
+    reasons
+        Reasons and risks per scored account.
+    objective
+        ``"probability"`` learns retention from finished windows, ``"hazard"`` also from every month known of
+        windows that aren't over.
+    allow_leaks
+        Features that may separate an outcome, because you know why they do.
+    """
 
     seed: int = 0
     reasons: int = 3
+    objective: str = "probability"
+    allow_leaks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +180,16 @@ class Config:
         return self.model.reasons
 
     @property
+    def objective(self) -> str:
+        """What retention is learnt from: "probability" or "hazard"."""
+        return self.model.objective
+
+    @property
+    def allow_leaks(self) -> tuple[str, ...]:
+        """Features that may separate an outcome."""
+        return self.model.allow_leaks
+
+    @property
     def experiment(self) -> str:
         """MLflow experiment."""
         return self.tracking.experiment
@@ -253,10 +279,10 @@ def parse_config(content: Mapping[str, Any], *, base: Path = Path()) -> Config:
     --------
     >>> parse_config({"model": {"seed": 7}}).seed
     7
-    >>> parse_config({"model": {"sed": 7}})
+    >>> parse_config({"model": {"sed": 7}})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    icp_ml.errors.ConfigError: unknown key 'sed' in [model]; did you mean 'seed'? Known: reasons, seed
+    icp_ml.errors.ConfigError: unknown key 'sed' in [model]; did you mean 'seed'? Known: ..., reasons, seed
     """
     sections: dict[str, type] = {
         "data": DataConfig,
@@ -344,6 +370,12 @@ def _days(key: str, value: object) -> tuple[date, ...]:
     return tuple(_day(key, item) for item in value)
 
 
+def _names(key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _wrong_type(key, 'a list of texts such as ["cancel_code"]', value)
+    return tuple(value)
+
+
 _READERS: dict[str, Callable[[str, object], Any]] = {
     "str": _text,
     "bool": _flag,
@@ -351,6 +383,7 @@ _READERS: dict[str, Callable[[str, object], Any]] = {
     "float": _number,
     "date | None": _day,
     "tuple[date, ...]": _days,
+    "tuple[str, ...]": _names,
 }
 
 
@@ -361,6 +394,12 @@ def _check_ranges(config: Config) -> None:
     _at_least("data.technology_grace_days", data.technology_grace_days, 0)
     _at_least("model.reasons", config.model.reasons, 0)
     _at_least("model.seed", config.model.seed, 0)
+    if config.model.objective not in OBJECTIVES:
+        raise ConfigError(
+            f"expected model.objective among {list(OBJECTIVES)}, found {config.model.objective!r}",
+            key="model.objective",
+            found=config.model.objective,
+        )
     if not 0 <= data.expansion_tolerance < 10:
         raise ConfigError(
             "expected data.expansion_tolerance to be a share from 0 to 10 (0.05 means 5 % growth), "

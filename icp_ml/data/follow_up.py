@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,8 @@ def follow_up(
     post_sale: bool = False,
     observed_until: DateLike | None = None,
     end_dates: EndDates = "infer",
+    technology_aliases: Mapping[str, str] | None = None,
+    technology_grace_days: int = 0,
 ) -> FollowUp:
     """Describe every active account at every snapshot, also where its window isn't over.
 
@@ -75,6 +77,8 @@ def follow_up(
     ----------
     tables, snapshot_dates, horizon_months, post_sale, observed_until, end_dates
         As in ``build_dataset``.
+    technology_aliases, technology_grace_days
+        As in ``build_features``.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def follow_up(
     ledger = Ledger.of(subscriptions)
     open_days = [day for day in days if window_end(day, 1) <= until]
     schema = features_schema(tables, as_of=open_days[-1] if open_days else days[-1], post_sale=post_sale)
-    reader = FeatureReader(tables, schema)
+    reader = FeatureReader(tables, schema, technology_aliases, technology_grace_days)
     parts = []
     for day in open_days:
         rows, months, left = _followed(ledger, day, horizon_months, until, mode)

@@ -15,7 +15,7 @@ from scipy.special import expit
 from icp_ml.data.conform import conform
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.schema import Schema
-from icp_ml.errors import NotEnoughDataError
+from icp_ml.errors import ConfigError, NotEnoughDataError
 from icp_ml.insight.profile import Profile, build_profile
 from icp_ml.model.columns import read_columns
 from icp_ml.model.propensity import PropensityClassifier
@@ -23,15 +23,19 @@ from icp_ml.model.tripwires import facts_of, watch
 from icp_ml.serve.reference import PERCENTILES, Ratios, Reference, arr_ratios, seen_values
 from icp_ml.serve.score import score_frame
 from icp_ml.serve.typicality import Typicality, fit_typicality
+from icp_ml.serve.unfinished import Unfinished, fill_in
 from icp_ml.statistics.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from icp_ml.data.follow_up import FollowUp
+
 Floats = npt.NDArray[np.float64]
 
 MODEL_TARGETS = ("retained", "expanded")
 MIN_EVENTS = 20
+OBJECTIVES = ("probability", "hazard")
 _PACKAGES = ("icp-ml", "lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
 
 
@@ -95,6 +99,9 @@ def train(
     n_jobs: int | None = None,
     allow_leaks: Sequence[str] = (),
     min_events: int = MIN_EVENTS,
+    objective: str = "probability",
+    follow_up: FollowUp | None = None,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> IcpModel:
     """Train a model: one calibrated classifier per target, the profile, and the reference.
 
@@ -113,9 +120,21 @@ def train(
         speaks of them.
     min_events
         Least number of accounts with the rarer outcome for a target to be modelled.
+    objective
+        ``"probability"``: retention is learnt from finished windows. ``"hazard"``: also from ``follow_up``,
+        every month that is known of windows that aren't over, see :func:`icp_ml.serve.unfinished.fill_in`.
+        What is shipped is the same kind of model, with contributions that add up.
+    follow_up
+        What :func:`icp_ml.follow_up` gave for the same tables, needed by ``"hazard"``. To test out of time,
+        let it end where the test begins (``observed_until``).
+    sample_weight
+        How much each row of the dataset counts in the classifiers, such as :func:`icp_ml.censoring_weights`;
+        the profile counts accounts.
 
     Raises
     ------
+    ConfigError
+        An unknown objective, a hazard without ``follow_up``, or weights of another length.
     LeakageError
         A single feature separates a target.
     NotEnoughDataError
@@ -126,12 +145,18 @@ def train(
     LeakageWarning
         Columns that seem to know the outcome were left out; all that was found is in ``facts["tripwires"]``.
     """
+    weights = _check_objective(objective, follow_up, sample_weight, len(dataset))
     given = dataset
     dataset, findings = watch(given, allow=tuple(allow_leaks), seed=seed)
     usable, skipped = _usable_targets(dataset, min_events)
     with one_blas_thread():
+        extra = None
+        if follow_up is not None and "retained" in usable:
+            extra = fill_in(dataset, follow_up, seed=seed, n_jobs=n_jobs)
         propensities = {
-            name: _fit_target(dataset, name, seed=seed, n_jobs=n_jobs)
+            name: _fit_target(
+                dataset, name, weights, extra if name == "retained" else None, seed=seed, n_jobs=n_jobs
+            )
             for name in MODEL_TARGETS
             if name in usable
         }
@@ -139,6 +164,11 @@ def train(
         reference = _build_reference(dataset, propensities)
     facts = _training_facts(given, propensities, reference, seed=seed, skipped=skipped)
     facts["tripwires"] = facts_of(findings)
+    facts["objective"] = objective
+    if extra is not None:
+        facts["unfinished"] = extra.facts
+    if weights is not None:
+        facts["effective_rows"] = float(weights.sum() ** 2 / (weights**2).sum())
     return IcpModel(dataset.schema, propensities, found, reference, facts)
 
 
@@ -172,10 +202,51 @@ def _rarer_events(dataset: Dataset, name: str) -> tuple[int, bool]:
     return counts[rarer], rarer
 
 
-def _fit_target(dataset: Dataset, name: str, *, seed: int, n_jobs: int | None) -> PropensityClassifier:
+def _check_objective(
+    objective: str, follow_up: FollowUp | None, sample_weight: npt.ArrayLike | None, n_rows: int
+) -> Floats | None:
+    """Return the weights as an array, or say what doesn't fit."""
+    if objective not in OBJECTIVES:
+        raise ConfigError(
+            f"expected objective among {list(OBJECTIVES)}, found {objective!r}", found=objective
+        )
+    if (objective == "hazard") != (follow_up is not None):
+        raise ConfigError(
+            'expected follow_up with objective="hazard" and only with it, found '
+            f"{'none' if follow_up is None else 'one'} with {objective!r}: pass what follow_up gave",
+            objective=objective,
+        )
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n_rows,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ConfigError(
+            f"expected one weight of at least 0 for each of {n_rows} rows, found shape {weights.shape}",
+            found=weights.shape,
+        )
+    return weights
+
+
+def _fit_target(
+    dataset: Dataset,
+    name: str,
+    weights: Floats | None,
+    extra: Unfinished | None,
+    *,
+    seed: int,
+    n_jobs: int | None,
+) -> PropensityClassifier:
     rows, y = dataset.target(name)
+    features, groups = dataset.features.iloc[rows], dataset.groups[rows]
+    counted = None if weights is None else weights[rows]
+    if extra is not None and len(extra.outcome):
+        counted = np.concatenate([np.ones(len(rows)) if counted is None else counted, extra.weights])
+        features = pd.concat([features, extra.features], ignore_index=True)
+        y, groups = np.concatenate([y, extra.outcome]), np.concatenate([groups, extra.groups])
     classifier = PropensityClassifier(random_state=seed, n_jobs=n_jobs)
-    classifier.fit_features(dataset.features.iloc[rows], dataset.schema, y, dataset.groups[rows])
+    classifier.fit_features(features, dataset.schema, y, groups, counted)
+    # What comes after are endings that nobody has seen: nothing is measured on them.
+    classifier.oof_log_odds_ = classifier.oof_log_odds_[: len(rows)]
     return classifier
 
 
