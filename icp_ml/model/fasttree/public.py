@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -16,18 +14,23 @@ import pandas as pd
 
 from icp_ml.errors import ConfigError, InputMismatchError, MissingDependencyError
 from icp_ml.model.columns import Floats, Ints
-from icp_ml.model.fasttree.background import add_wide, patterns_of_background
 from icp_ml.model.fasttree.check import differs, sample_rows
 from icp_ml.model.fasttree.compile import Compiled, compile_forest
+from icp_ml.model.fasttree.engine import (
+    Backend,
+    LookUp,
+    encode,
+    interventional_look_up,
+    load_engine,
+    path_dependent_look_up,
+)
 from icp_ml.model.fasttree.parse import parse_model
 from icp_ml.model.fasttree.rows import Rows, read_rows
-from icp_ml.model.fasttree.tables import Plan, build_plan, path_dependent
+from icp_ml.model.fasttree.tables import path_dependent
 
 BLOCK_VALUES = 1 << 20
 MIN_BLOCK, MAX_BLOCK = 1024, 16_384
-Backend = Literal["auto", "numba", "numpy"]
 Work = Callable[[int, int, Floats], None]
-LookUp = Callable[[npt.NDArray[Any], Floats], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,11 @@ class Top:
 
 
 class FastTreeContributions:
-    """Exact contributions (path-dependent SHAP values) of a LightGBM model, looked up in tables.
+    """Exact contributions (SHAP values) of a LightGBM model, looked up in tables.
 
     Tables are compiled once; then a row costs less than a prediction by LightGBM. The results are those of
-    ``booster.predict(X, pred_contrib=True)``, checked on a sample when compiled.
+    ``booster.predict(X, pred_contrib=True)``, checked on a sample when compiled; with a background they are
+    those of interventional TreeSHAP.
 
     Parameters
     ----------
@@ -72,6 +76,12 @@ class FastTreeContributions:
         exact.
     backend
         "auto" takes numba where it is installed, else numpy.
+    background
+        Sample of rows; a feature that is unknown takes its values from each of them in turn, and the base
+        value is their mean raw score. Equal to ``shap.TreeExplainer(model, background,
+        feature_perturbation="interventional")`` on numeric models with at most 100 background rows (shap cuts
+        larger samples), and exact on categorical ones. Its size doesn't matter to the cost of a row. None:
+        path-dependent, as LightGBM.
 
     Raises
     ------
@@ -109,6 +119,7 @@ class FastTreeContributions:
         n_jobs: int = 1,
         max_table_mb: float = 256,
         backend: Backend = "auto",
+        background: Any = None,
     ) -> None:
         if dtype not in ("float64", "float32"):
             raise ConfigError(f'expected dtype "float64" or "float32", found {dtype!r}', dtype=dtype)
@@ -124,14 +135,17 @@ class FastTreeContributions:
                 found=type(booster).__name__,
             )
         self.n_jobs = n_jobs
-        self._engine = _engine(backend)
+        self._engine = load_engine(backend)
         self._forest = parse_model(booster.model_to_string())
         self._compiled: Compiled = compile_forest(
             self._forest, dtype=dtype, max_table_bytes=int(max_table_mb * 2**20), patterns=path_dependent
         )
-        self._background: tuple[str, Plan, float] | None = None
+        self._base = self._compiled.base
+        self._look_up: LookUp = path_dependent_look_up(self._engine, self._compiled)
         self._order: Ints = np.arange(len(self._compiled.binner.features))
         self._verify(booster, dtype)
+        if background is not None:
+            self._intervene(background)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -145,30 +159,26 @@ class FastTreeContributions:
 
     @property
     def expected_value(self) -> float:
-        """Mean raw score over the training rows: the last column of the contributions."""
-        return self._compiled.base
+        """Mean raw score over the training rows or the background: the last column of the contributions."""
+        return self._base
 
     def contributions(self, X: Any) -> Floats:
         """Return contributions per input column and the base value, shape (rows, columns + 1)."""
         rows = read_rows(X, self._forest)
         out = np.empty((rows.n, len(self._forest.feature_names) + 1))
-        features, base = self._compiled.binner.features, self._compiled.base
+        features, base = self._compiled.binner.features, self._base
 
         def work(low: int, high: int, phi: Floats) -> None:
             self._engine.spread(phi, features, base, out[low:high])
 
-        self._each_block(rows, self._look_up, work)
+        self._each_block(rows, work)
         return out
 
     def predict_raw(self, X: Any) -> Floats:
         """Return the raw score per row, such as log-odds: base value plus contributions."""
         rows = read_rows(X, self._forest)
         raw = np.empty(rows.n)
-        self._each_block(
-            rows,
-            self._look_up,
-            lambda low, high, phi: self._engine.total(phi, self._compiled.base, raw[low:high]),
-        )
+        self._each_block(rows, lambda low, high, phi: self._engine.total(phi, self._base, raw[low:high]))
         return raw
 
     def top(self, X: Any, k: int) -> Top:
@@ -184,7 +194,7 @@ class FastTreeContributions:
             np.empty(shape, dtype=np.int32),
             np.empty(shape),
         )
-        features, base = self._compiled.binner.features, self._compiled.base
+        features, base = self._compiled.binner.features, self._base
 
         def work(low: int, high: int, phi: Floats) -> None:
             part = slice(low, high)
@@ -199,52 +209,8 @@ class FastTreeContributions:
                 found.negative_values[part],
             )
 
-        self._each_block(rows, self._look_up, work)
+        self._each_block(rows, work)
         return found
-
-    def interventional(self, X: Any, background: Any) -> Floats:
-        """Return contributions against a background sample, shape (rows, columns + 1).
-
-        Unknown features take the values of each background row in turn; the last column is the mean raw score
-        of the background. Equal to ``shap.TreeExplainer(model, background,
-        feature_perturbation="interventional")`` on numeric models with at most 100 background rows (shap cuts
-        larger samples), and exact on categorical ones. Tables are made once per background, whose size
-        doesn't matter afterwards.
-
-        Parameters
-        ----------
-        X
-            As for :meth:`contributions`.
-        background
-            At least one row, same columns.
-        """
-        rows, sample = read_rows(X, self._forest), read_rows(background, self._forest)
-        if not sample.n:
-            raise InputMismatchError(
-                "expected background rows, found none: pass a sample of the training rows"
-            )
-        binner, made = self._compiled.binner, self._compiled
-        codes = np.empty((len(binner.features), sample.n), dtype=binner.code_dtype)
-        self._encode(sample.block(0, sample.n), codes)
-        key = sha256(codes.tobytes()).hexdigest()
-        n_bins = binner.n_bins.tolist()
-        if self._background is None or self._background[0] != key:
-            maker = patterns_of_background(codes, n_bins)
-            plan = build_plan(made.groups, [], n_bins, made.plan.tables.dtype, maker)
-            self._background = (key, plan, float(self.predict_raw(background).mean()))
-        _, plan, base = self._background
-        out = np.empty((rows.n, len(self.feature_names) + 1))
-
-        def look_up(own: npt.NDArray[Any], phi: Floats) -> None:
-            self._add_groups(plan, own, phi)
-            add_wide(made.wide, codes, own, n_bins, phi)
-
-        self._each_block(
-            rows,
-            look_up,
-            lambda low, high, phi: self._engine.spread(phi, binner.features, base, out[low:high]),
-        )
-        return out
 
     def explanation(self, X: Any) -> Any:
         """Return a ``shap.Explanation`` for shap's plots.
@@ -267,6 +233,16 @@ class FastTreeContributions:
             feature_names=list(self.feature_names),
         )
 
+    def _intervene(self, background: Any) -> None:
+        """Take tables against a background sample in place of the path-dependent ones."""
+        sample = read_rows(background, self._forest)
+        if not sample.n:
+            raise InputMismatchError(
+                "expected background rows, found none: pass a sample of the training rows"
+            )
+        self._base = float(self.predict_raw(background).mean())
+        self._look_up = interventional_look_up(self._engine, self._compiled, sample.block(0, sample.n))
+
     def _verify(self, booster: Any, dtype: str) -> None:
         """Compare a few rows with LightGBM.
 
@@ -287,7 +263,7 @@ class FastTreeContributions:
                 difference=worst,
             )
 
-    def _each_block(self, rows: Rows, look_up: LookUp, work: Work) -> None:
+    def _each_block(self, rows: Rows, work: Work) -> None:
         """Call ``work`` with the contributions (features used, rows) of each block of rows."""
         binner = self._compiled.binner
         size = min(max(BLOCK_VALUES // max(1, len(binner.features)), MIN_BLOCK), MAX_BLOCK, max(rows.n, 1))
@@ -303,9 +279,9 @@ class FastTreeContributions:
                 high = min(low + size, rows.n)
                 if high - low < size:
                     codes, phi = codes[:, : high - low].copy(), phi[:, : high - low].copy()
-                self._encode(rows.block(low, high), codes)
+                encode(self._engine, self._compiled, rows.block(low, high), codes)
                 phi[:] = 0.0
-                look_up(codes, phi)
+                self._look_up(codes, phi)
                 work(low, high, phi)
 
         if self.n_jobs == 1 or len(starts) < 2:
@@ -314,48 +290,6 @@ class FastTreeContributions:
             return
         with ThreadPoolExecutor(self.n_jobs) as pool:
             list(pool.map(share, range(self.n_jobs)))
-
-    def _encode(self, X: Floats, codes: npt.NDArray[Any]) -> None:
-        b = self._compiled.binner
-        self._engine.encode(
-            X, b.features, b.categorical, b.n_bins, b.edges, b.edge_start, b.levels, b.level_start, codes
-        )
-
-    def _add_groups(self, plan: Plan, codes: npt.NDArray[Any], phi: Floats) -> None:
-        self._engine.accumulate(
-            codes,
-            plan.start,
-            plan.slot_feature,
-            plan.table_start,
-            plan.tables,
-            plan.begin,
-            plan.step_start,
-            plan.step_feature,
-            plan.step_code,
-            plan.step,
-            phi,
-        )
-
-    def _look_up(self, codes: npt.NDArray[Any], phi: Floats) -> None:
-        """Add path-dependent contributions."""
-        made, plan = self._compiled, self._compiled.plan
-        self._add_groups(plan, codes, phi)
-        if len(plan.wide_value):
-            self._engine.accumulate_wide(
-                codes,
-                plan.wide_start,
-                plan.wide_feature,
-                plan.wide_share,
-                plan.wide_value,
-                plan.wide_begin,
-                plan.wide_step_start,
-                plan.wide_step_code,
-                plan.wide_step,
-                made.node_start,
-                made.nodes,
-                made.weights,
-                phi,
-            )
 
 
 def contributions(model: Any, X: Any, *, n_jobs: int = 1) -> pd.DataFrame:
@@ -383,14 +317,3 @@ def contributions(model: Any, X: Any, *, n_jobs: int = 1) -> pd.DataFrame:
     return pd.DataFrame(
         fast.contributions(X), index=index, columns=[*fast.feature_names, "base_value"], copy=False
     )
-
-
-def _engine(backend: Backend) -> Any:
-    """Return the module that looks up."""
-    if backend not in ("auto", "numba", "numpy"):
-        raise ConfigError(f'expected backend "auto", "numba" or "numpy", found {backend!r}', backend=backend)
-    has_numba = find_spec("numba") is not None
-    if backend == "numba" and not has_numba:
-        raise MissingDependencyError('expected numba, found none: pip install numba, or backend="numpy"')
-    name = "plain" if backend == "numpy" or not has_numba else "kernel"
-    return import_module(f"icp_ml.model.fasttree.{name}")

@@ -18,7 +18,7 @@ from scipy import sparse
 import icp_ml
 from icp_ml import FastTreeContributions
 from icp_ml.errors import ConfigError, InputMismatchError, MissingDependencyError
-from icp_ml.model.fasttree import public
+from icp_ml.model.fasttree import engine, public
 
 from .boosters import KINDS, N_FEATURES, expected, make_rows, make_target, odd_rows, train
 
@@ -126,7 +126,8 @@ def test_numpy_gives_what_numba_gives(booster: Any, X: np.ndarray) -> None:
 
 def test_without_numba_numpy_is_taken(booster: Any, X: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = FastTreeContributions(booster).contributions(X)
-    monkeypatch.setattr(public, "find_spec", lambda name: None)
+    for module in (engine, public):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     fast = FastTreeContributions(booster)
     assert fast._engine.__name__.endswith("plain")
     np.testing.assert_allclose(fast.contributions(X), wanted, rtol=0, atol=1e-13)
@@ -200,7 +201,7 @@ def test_what_cannot_be_explained_is_refused(
     with pytest.raises(InputMismatchError, match="found dict"):
         FastTreeContributions({})
     with pytest.raises(InputMismatchError, match="background"):
-        fast.interventional(X, X[:0])
+        FastTreeContributions(train({}, seed=1, rounds=2), background=X[:0])
     for wrong in ({"dtype": "float16"}, {"n_jobs": 0}, {"backend": "gpu"}):
         with pytest.raises(ConfigError):
             FastTreeContributions(booster, **wrong)  # type: ignore[arg-type]
@@ -255,20 +256,22 @@ def brute_force(booster: Any, x: np.ndarray, background: np.ndarray) -> np.ndarr
 @pytest.mark.parametrize("max_table_mb", [256, 0])
 def test_interventional_is_shapleys_sum_also_on_categories(max_table_mb: float) -> None:
     booster = train({"num_leaves": 10}, seed=2, rounds=5)
-    fast = FastTreeContributions(booster, max_table_mb=max_table_mb)
     X, background = make_rows(3, 8), make_rows(25, 9)
-    found = fast.interventional(X, background)
+    fast = FastTreeContributions(booster, max_table_mb=max_table_mb, background=background)
+    found = fast.contributions(X)
     for row, x in zip(found, X, strict=True):
         np.testing.assert_allclose(row[:-1], brute_force(booster, x, background), rtol=0, atol=1e-11)
-    np.testing.assert_allclose(found.sum(axis=1), fast.predict_raw(X), rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(fast.interventional(X, background), found)
+    raw = booster.predict(X, raw_score=True, num_threads=1)
+    np.testing.assert_allclose(found.sum(axis=1), raw, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(fast.predict_raw(X), raw, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(fast.top(X, 1).raw, fast.predict_raw(X))
 
 
 def test_interventional_equals_shap_on_numeric_models(shap: Any) -> None:
     booster = train({"num_leaves": 12}, seed=4, native=False)
     X, background = make_rows(20, 8), make_rows(60, 9)
     explainer = shap.TreeExplainer(booster, background, feature_perturbation="interventional")
-    found = FastTreeContributions(booster).interventional(X, background)
+    found = FastTreeContributions(booster, background=background).contributions(X)
     np.testing.assert_allclose(found[:, :-1], explainer.shap_values(X), rtol=0, atol=1e-7)
     np.testing.assert_allclose(found[:, -1], explainer.expected_value, rtol=0, atol=1e-12)
 

@@ -1,0 +1,97 @@
+"""Which kernel looks up, and how a block of rows goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from icp_ml.errors import ConfigError, MissingDependencyError
+from icp_ml.model.columns import Floats
+from icp_ml.model.fasttree.background import add_wide, patterns_of_background
+from icp_ml.model.fasttree.compile import Compiled
+from icp_ml.model.fasttree.tables import Plan, build_plan
+
+Backend = Literal["auto", "numba", "numpy"]
+Codes = npt.NDArray[Any]
+LookUp = Callable[[Codes, Floats], None]
+"""From codes (features, rows) to contributions, added to an array of the same shape."""
+
+
+def load_engine(backend: Backend) -> Any:
+    """Return the module that looks up."""
+    if backend not in ("auto", "numba", "numpy"):
+        raise ConfigError(f'expected backend "auto", "numba" or "numpy", found {backend!r}', backend=backend)
+    has_numba = find_spec("numba") is not None
+    if backend == "numba" and not has_numba:
+        raise MissingDependencyError('expected numba, found none: pip install numba, or backend="numpy"')
+    name = "plain" if backend == "numpy" or not has_numba else "kernel"
+    return import_module(f"icp_ml.model.fasttree.{name}")
+
+
+def encode(engine: Any, made: Compiled, X: Floats, codes: Codes) -> None:
+    """Write the bin of each value of a block of rows."""
+    b = made.binner
+    engine.encode(
+        X, b.features, b.categorical, b.n_bins, b.edges, b.edge_start, b.levels, b.level_start, codes
+    )
+
+
+def path_dependent_look_up(engine: Any, made: Compiled) -> LookUp:
+    """Return what adds path-dependent contributions."""
+    plan = made.plan
+
+    def look_up(codes: Codes, phi: Floats) -> None:
+        _add_groups(engine, plan, codes, phi)
+        if len(plan.wide_value):
+            engine.accumulate_wide(
+                codes,
+                plan.wide_start,
+                plan.wide_feature,
+                plan.wide_share,
+                plan.wide_value,
+                plan.wide_begin,
+                plan.wide_step_start,
+                plan.wide_step_code,
+                plan.wide_step,
+                made.node_start,
+                made.nodes,
+                made.weights,
+                phi,
+            )
+
+    return look_up
+
+
+def interventional_look_up(engine: Any, made: Compiled, sample: Floats) -> LookUp:
+    """Return what adds contributions against the rows of a background sample."""
+    codes = np.empty((len(made.binner.features), len(sample)), dtype=made.binner.code_dtype)
+    encode(engine, made, sample, codes)
+    n_bins = made.binner.n_bins.tolist()
+    plan = build_plan(made.groups, [], n_bins, made.plan.tables.dtype, patterns_of_background(codes, n_bins))
+
+    def look_up(own: Codes, phi: Floats) -> None:
+        _add_groups(engine, plan, own, phi)
+        add_wide(made.wide, codes, own, n_bins, phi)
+
+    return look_up
+
+
+def _add_groups(engine: Any, plan: Plan, codes: Codes, phi: Floats) -> None:
+    engine.accumulate(
+        codes,
+        plan.start,
+        plan.slot_feature,
+        plan.table_start,
+        plan.tables,
+        plan.begin,
+        plan.step_start,
+        plan.step_feature,
+        plan.step_code,
+        plan.step,
+        phi,
+    )
