@@ -69,9 +69,11 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "segment_own_jaccards",
         )
     }
+    oracle = total.get("oracle_hits")
     tops = [row["top_covered"] for row in rows if row["top_covered"] is not None]
     return out | {
         "recall": share(total["hits"], total["planted"]),
+        **({"recall_of_an_oracle": share(oracle, total["planted"])} if oracle is not None else {}),
         "strict_precision": share(total["kept_right"], total["kept"]),
         "precision_with_a_role": share(total["standing_right"], total["standing"]),
         "noise_share": share(total["noise"], total["reported"]),
