@@ -96,7 +96,7 @@ def progress() -> Say:
     return say
 
 
-class Day(click.ParamType[date]):
+class Day(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
     """A day such as 2025-09-30."""
 
     name = "date"
