@@ -186,9 +186,9 @@ class LevelMargin:
         """Return ``-log`` of the share of accounts with a level as rare (NaN: unknown), and who is new."""
         ordered = sorted(self.counts.values())
         upto = dict(zip(ordered, np.cumsum(ordered), strict=True))
-        total = max(self.total, 1)
+        total, new = max(self.total, 1), self.new
         by_level = [
-            -np.log(upto[self.counts[level]] / total) if level in self.counts else self.new
+            -np.log(upto[self.counts[level]] / total) if level in self.counts else new
             for level in column.levels
         ]
         is_new = [level not in self.counts for level in column.levels]
