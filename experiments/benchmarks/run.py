@@ -163,7 +163,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.smoke:
         with tempfile.TemporaryDirectory() as name:
-            prepare(Path(name), "saas", ["300"], 2)
+            prepare(Path(name), "telco 2018", ["300"], 2)
             run(Path(name), ["icp_ml", "logistic"], None, Path(name) / "cells")
             table = all_cells(Path(name) / "cells")
             show(table, summary(table))
