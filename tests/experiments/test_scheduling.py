@@ -159,6 +159,7 @@ def test_the_compose_file_is_whole() -> None:
     assert not re.search(r"(PASSWORD|SECRET|KEY): (?!\$\{)\S", text), "no secret stands in the file"
 
 
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own imports
 def test_the_compose_files_server_knows_its_options() -> None:
     from mlflow.cli import server
 
