@@ -26,6 +26,7 @@ from icp_ml.errors import ConfigError, DataWarning, InputMismatchError
 
 VERBS = (
     "demo",
+    "audit",
     "retrain",
     "history",
     "rollback",
@@ -91,7 +92,7 @@ def test_a_misspelt_setting_ends_with_2_and_the_nearest_name(tmp_path):
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("verb", ["train", "retrain", "evaluate", "profile", "report", "score"])
+@pytest.mark.parametrize("verb", ["audit", "train", "retrain", "evaluate", "profile", "report", "score"])
 def test_a_missing_settings_file_ends_with_2(verb, tmp_path):
     result = run(verb, "--config", tmp_path / "none.toml")
 
