@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 pytestmark = [
@@ -21,11 +23,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def roundtrip() -> Any:
+    """The experiment; what it sets for its own process is taken back."""
+    before, address = dict(os.environ), mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "experiments" / "lifecycle"))
         import roundtrip
 
         yield roundtrip
+    os.environ.clear()
+    os.environ.update(before)
+    mlflow.set_tracking_uri(address)
 
 
 @pytest.fixture(scope="module")

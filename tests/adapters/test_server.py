@@ -97,7 +97,7 @@ def test_the_whole_life_of_a_model_over_http(settings: Path, server: Any, tmp_pa
 
     scored = call("score", "--config", settings, "--as-of", "2025-09-30", "--out", tmp_path / "scores")
     assert scored.exit_code == 0, scored.output
-    scores = pd.read_parquet(tmp_path / "scores")
+    scores = pd.concat([pd.read_parquet(part) for part in (tmp_path / "scores").rglob("*.parquet")])
     assert set(scores["model_version"]) == {"icp/1"}
 
     client = mlflow.MlflowClient(tracking_uri=server.address)
