@@ -40,8 +40,11 @@ types: $(STAMP)  ## mypy in strict mode
 layers: $(STAMP)  ## the rooms: data flows one way
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## speeds and memory, printed as a table (SMOKE=1 for a short form)
-	$(BIN)/python experiments/speed/run.py $(if $(SMOKE),--smoke)
+bench: $(STAMP)  ## speeds and memory, printed as tables (SMOKE=1 for a short form)
+	$(BIN)/python experiments/speed/run.py $(if $(SMOKE),--smoke,--repeats 1)
+	$(BIN)/python experiments/speed/contributions.py $(if $(SMOKE),--smoke,--write)
+	$(BIN)/python experiments/speed/score_base.py $(if $(SMOKE),--smoke,--write)
+	$(BIN)/python experiments/speed/tables.py $(if $(SMOKE),--smoke,--write)
 	$(BIN)/python experiments/speed/retrain.py $(if $(SMOKE),--smoke)
 
 truth: $(STAMP)  ## error rates of the profile on simulated worlds (SMOKE=1 for a short form)

@@ -50,14 +50,14 @@ def make(folder: Path, rows: int) -> None:
     writer.close()
 
 
-def train(folder: Path) -> dict[str, Any]:
+def train(folder: Path, known: int, profile: bool = True) -> dict[str, Any]:
     import icp_ml as icp
 
-    frame = accounts(2_000, 1)
+    frame = accounts(known, 1)
     dataset = icp.Dataset.from_frame(
         frame, account_id="account_id", labels=LABELS, technologies=["technologies"], drop=OUTCOMES[2:]
     )
-    model = icp.train(dataset, seed=7)
+    model = icp.train(dataset, seed=7, profile=profile)
     icp.save(model, folder / "bundle")
     return {name: classifier.weights_ for name, classifier in model.propensities.items()}
 
@@ -253,10 +253,10 @@ def main() -> None:
         found = PARTS[args.part](args.folder, args.rows, args.threads)
         print(json.dumps({**found, "peak_mb": peak_mb()}))
         return
-    rows, small, today_rows = (4_000, 2_000, 1_000) if args.smoke else (args.rows, 100_000, 10_000)
+    rows, small, today_rows = (600, 400, 100) if args.smoke else (args.rows, 100_000, 10_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = train(folder)
+        weights = train(folder, 300, profile=False) if args.smoke else train(folder, 2_000)
         for n in {rows, small, today_rows, args.memory_rows} - {0}:
             make(folder, n)
         found = compare(folder, rows, small, today_rows)

@@ -277,12 +277,14 @@ def _teller(verb: str, things: str, say: Say) -> Callable[[int, int], None]:
     """Return a progress function that speaks up at every twentieth of the way."""
     from icp_ml.serve.stream import pace_text
 
-    said, start = [0], monotonic()
+    said = [0]
+    start: list[float] = []
 
     def tell(done: int, total: int) -> None:
+        start[:] = start or [monotonic()]
         part = SAID_EVERY * done // max(total, 1)
         if part > said[0]:
             said[0] = part
-            say(f"{verb} {pace_text(done, total, monotonic() - start, things)}")
+            say(f"{verb} {pace_text(done, total, monotonic() - start[0], things)}")
 
     return tell

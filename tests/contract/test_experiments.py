@@ -82,8 +82,18 @@ def test_the_stability_of_the_reported_set_is_measured() -> None:
     assert len(found["bootstrap"]["nogueira"]) == 1
 
 
-def test_the_bench_of_contributions_prints_ratios() -> None:
-    command = [sys.executable, str(ROOT / "experiments" / "speed" / "contributions.py"), "--smoke"]
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("contributions.py", "pred_contrib"),
+        ("rivals.py", "pred_contrib_to_this"),
+        ("score_base.py", "faster_than_today_at_small_base"),
+        ("tables.py", '"rows_scored": 3000'),
+        ("spark.py", "rows_per_second_and_core"),
+    ],
+)
+def test_each_bench_of_speed_runs_in_short(script: str, said: str) -> None:
+    command = [sys.executable, str(ROOT / "experiments" / "speed" / script), "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "pred_contrib" in done.stdout
+    assert said in done.stdout
