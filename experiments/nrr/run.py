@@ -68,7 +68,7 @@ def by_tenth(pooled: pd.DataFrame) -> list[dict[str, float]]:
 
 def main() -> None:
     opts = options(__doc__)
-    seeds, n = (SEEDS[:2], 600) if opts.smoke else (SEEDS, ACCOUNTS)
+    seeds, n = (SEEDS[:2], 300) if opts.smoke else (SEEDS, ACCOUNTS)
     parts, rows = [], []
     for seed in seeds:
         part = cohort(seed, n)

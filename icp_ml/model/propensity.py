@@ -34,9 +34,10 @@ BLOCK_ROWS = 16_384
 class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Calibrated probability of a binary outcome from mixed, partly missing columns, for small data.
 
-    Candidates compete out of fold in account-grouped folds; the first one stays unless another, or a convex
-    mixture, is better by more than noise. The choice is calibrated by a sigmoid and fitted on all rows as a
-    small bag. Contributions of every source column add up to the calibrated log-odds.
+    Candidates compete out of fold in account-grouped folds; the first one (where accounts are few: all alike)
+    stays unless another, or a convex mixture, is better by more than noise. The choice is calibrated by a
+    sigmoid and fitted on all rows as a small bag. Contributions of every source column add up to the
+    calibrated log-odds.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How candidates are combined: convex weights on log-odds, if the gain over the first is more than noise."""
+"""How candidates are combined: convex weights on log-odds, if the gain over the usual is more than noise."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from icp_ml.model.columns import Floats, Ints
 
 STEPS = 10
 MOST_ROWS = 50_000
+FEW_ACCOUNTS = 200
 
 
 def choose_weights(log_odds: Floats, y: Floats, codes: Ints, weights: Floats | None = None) -> Floats:
     """Return convex weights over candidates.
 
-    All weights in tenths, single candidates included, are tried on out-of-fold log-odds. The first
-    candidate keeps all the weight unless the best of them beats its log loss by over one standard error of
-    the paired difference, by accounts: what is chosen among many looks better than it is.
+    All weights in tenths, single candidates included, are tried on out-of-fold log-odds. The usual mixture
+    stays unless the best of them beats its log loss by over one standard error of the paired difference, by
+    accounts: what is chosen among many looks better than it is. Usual is the first candidate alone, and all
+    alike where the rarer outcome has few accounts: errors of candidates partly cancel, which counts most
+    where each errs most.
 
     Parameters
     ----------
@@ -35,16 +38,22 @@ def choose_weights(log_odds: Floats, y: Floats, codes: Ints, weights: Floats | N
     few = slice(None, None, -(-len(y) // MOST_ROWS))
     log_odds, y, codes = log_odds[:, few], y[few], codes[few]
     weights = None if weights is None else weights[few]
-    first = np.zeros(len(log_odds))
-    first[0] = 1.0
-    usual = calibrated_loss(log_odds[0], y, codes, weights)
-    chosen, loss = first, usual
+    start = _usual(len(log_odds), y, codes)
+    usual = calibrated_loss(_mix(start, log_odds), y, codes, weights)
+    chosen, loss = start, usual
     for mixture in _simplex(len(log_odds)):
         tried = calibrated_loss(_mix(mixture, log_odds), y, codes, weights)
         if tried.mean() < loss.mean():
             chosen, loss = mixture, tried
     gain = usual - loss
-    return chosen if gain.mean() > standard_error(gain, codes) else first
+    return chosen if gain.mean() > standard_error(gain, codes) else start
+
+
+def _usual(n_candidates: int, y: Floats, codes: Ints) -> Floats:
+    rarer = min(len(np.unique(codes[y == outcome])) for outcome in (0.0, 1.0))
+    if rarer < FEW_ACCOUNTS:
+        return np.full(n_candidates, 1.0 / n_candidates)
+    return np.eye(n_candidates)[0]
 
 
 def standard_error(values: Floats, codes: Ints) -> float:

@@ -103,11 +103,18 @@ def test_another_candidate_or_a_mixture_is_taken_only_when_it_is_clearly_better(
     assert choose_weights(np.array([other, one + other]), y, codes).tolist() == [0.0, 1.0]
     worse = one + other + 0.3 * rng.normal(size=6000)
     assert choose_weights(np.array([one + other, worse]), y, codes).tolist() == [1.0, 0.0]
-    # too few accounts to tell the two apart: the preferred one stays
-    few = slice(0, 60)
-    assert choose_weights(np.array([worse[few], (one + other)[few]]), y[few], codes[few]).tolist() == [
+    # accounts enough for a preference, too few to tell the two apart: the preferred one stays
+    alike = one + other + 0.03 * rng.normal(size=6000)
+    some = slice(2000, 2600)
+    assert choose_weights(np.array([alike[some], (one + other)[some]]), y[some], codes[:600]).tolist() == [
         1.0,
         0.0,
+    ]
+    # too few for a preference: all alike
+    few = slice(0, 60)
+    assert choose_weights(np.array([worse[few], (one + other)[few]]), y[few], codes[few]).tolist() == [
+        0.5,
+        0.5,
     ]
     assert choose_weights(one[None, :], y, codes).tolist() == [1.0]
 

@@ -29,7 +29,9 @@ def test_a_large_base_is_learnt_from_parts_of_it(monkeypatch) -> None:
     assert np.isfinite(model.oof_log_odds_).all()
     assert model.ensemble.bag_variance == pytest.approx(fitting.bag_variance(200 / 600))
     parts = model.contributions(frame)
-    np.testing.assert_allclose(model.base_value_ + parts.sum(axis=1), model.decision_function(frame), atol=1e-9)
+    np.testing.assert_allclose(
+        model.base_value_ + parts.sum(axis=1), model.decision_function(frame), atol=1e-9
+    )
     low, high = model.interval(frame)
     assert (low <= high).all()
 
