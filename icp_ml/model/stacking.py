@@ -53,7 +53,7 @@ def _usual(n_candidates: int, y: Floats, codes: Ints) -> Floats:
     rarer = min(len(np.unique(codes[y == outcome])) for outcome in (0.0, 1.0))
     if rarer < FEW_ACCOUNTS:
         return np.full(n_candidates, 1.0 / n_candidates)
-    return np.eye(n_candidates)[0]
+    return np.asarray(np.eye(n_candidates)[0], dtype=np.float64)
 
 
 def standard_error(values: Floats, codes: Ints) -> float:
