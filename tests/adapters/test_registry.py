@@ -431,4 +431,4 @@ def test_a_registry_that_refuses_is_a_fault_and_no_bad_input(
 
     monkeypatch.setattr(MlflowTracker, "roll_back", refuse)
     result = command("rollback", "--config", settings(line, tmp_path), "--reason", "off")
-    assert (result.exit_code, result.stderr) == (1, "error: MLflow refused: gone\n")
+    assert (result.exit_code, result.output) == (1, "error: MLflow refused: gone\n")
