@@ -27,7 +27,7 @@ from icp_ml.insight.examine import (
     search_target,
 )
 from icp_ml.insight.preregistered import exact_tests
-from icp_ml.insight.segments import SEGMENT_COLUMNS, empty_segments, segments_table
+from icp_ml.insight.segments import SEGMENT_COLUMNS, Segments, empty_segments, find_segments
 from icp_ml.insight.standing import settle, stands
 from icp_ml.insight.traits import TRAIT_COLUMNS, Propensity, mean_contributions, traits_table
 from icp_ml.insight.views import View, view_of
@@ -186,7 +186,7 @@ def build_profile(
     def search(target: str) -> Searched:
         return search_target(dataset, target, seed=seed, n_permutations=n_permutations, n_repeats=n_repeats)
 
-    def tell(searched: Searched, q_values: Array) -> tuple[Evidence, pd.DataFrame, pd.DataFrame]:
+    def tell(searched: Searched, q_values: Array) -> tuple[Evidence, pd.DataFrame, Segments]:
         measured = measure(searched, q_values, seed=seed, q=q)
         evidence, stand = (measured, stands(measured)) if mode == "certified" else settle(measured, q)
         model = propensities.get(evidence.target)
@@ -197,17 +197,18 @@ def build_profile(
         if not evidence.enough:
             asked = [item for item in preregistered if item.get("target", evidence.target) == evidence.target]
             table = exact_tests(evidence, dataset, table, asked, q)
-        return evidence, table, segments_table(evidence, stand, seed=seed)
+        return evidence, table, find_segments(evidence, stand, seed=seed)
 
     with ThreadPoolExecutor(max_workers=n_jobs) as pool:
         found = list(pool.map(search, targets))
         q_values = certified_q(found) if mode == "certified" else joint_q(found, q)
         results = list(pool.map(tell, found, q_values))
     traits = pd.concat([table for _, table, _ in results], ignore_index=True)
-    held = [table for _, _, table in results if len(table)]
+    held = [segments.table for _, _, segments in results if len(segments.table)]
     segments = pd.concat(held, ignore_index=True) if held else empty_segments()
     facts = _facts(dataset, [evidence for evidence, _, _ in results], seed, q, n_permutations)
     facts |= {"mode": mode, "view": view}
+    facts["runners_up"] = [runner for _, _, segments in results for runner in segments.runners_up]
     return Profile(traits, segments, facts)
 
 

@@ -47,9 +47,15 @@ def profile_text(profile: Profile, width: int = 100) -> str:
         if len(table) > _MOST:
             lines.append(f"  and {len(table) - _MOST} more in profile.traits")
     lines += ["", "Segments"]
-    lines += [_segment_line(row, width) for row in profile.segments.to_dict("records")] or [
-        "  none that holds"
-    ]
+    for row in profile.segments.to_dict("records"):
+        lines.append(_segment_line(row, width))
+        for equal in profile.facts.get("runners_up", []):
+            if (equal["target"], equal["segment"]) == (row["target"], row["name"]):
+                lines += wrap(
+                    f"as well: {equal['name']}", width, initial_indent="    ", subsequent_indent="    "
+                )
+    if not len(profile.segments):
+        lines.append("  none that holds")
     kinds = profile.traits["kind"].value_counts()
     open_ones, none = int(kinds.get("not_enough_evidence", 0)), int(kinds.get("no_evidence", 0))
     lines += [""] + wrap(

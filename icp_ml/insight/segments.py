@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,8 @@ SEGMENT_COLUMNS = (
 #: Fewest accounts of a segment, and most traits it may be made of.
 LEAST_ACCOUNTS = 30
 MOST_ATOMS = 10
+#: Overlap of members (Jaccard) from which two segments are the same one told twice.
+SAME_MEMBERS = 0.8
 Z90 = float(ndtri(0.95))
 
 
@@ -71,9 +74,16 @@ class _Best:
         return self.lift - Z90 * self.error
 
 
-def segments_table(
+class Segments(NamedTuple):
+    """Segments of one target: the table, and per segment with an equal what else does as well."""
+
+    table: pd.DataFrame
+    runners_up: list[dict[str, object]]
+
+
+def find_segments(
     evidence: Evidence, stand: Stand, *, max_conditions: int = 3, n_folds: int = 10, seed: int = 0
-) -> pd.DataFrame:
+) -> Segments:
     """Find the best helpful and the best harmful conjunction of confirmed traits.
 
     Each fold of accounts is left out once: the conjunction is grown on the rest, a condition being added only
@@ -97,13 +107,27 @@ def segments_table(
 
     Returns
     -------
-    pandas.DataFrame
-        Columns of the contract; empty when nothing holds.
+    Segments
+        Table with the columns of the contract, empty when nothing holds; and for each segment the best other
+        one that equals it, if any: held-out lifts within one error of their difference, other members.
     """
     pair = search_pair(evidence, seed=seed) if evidence.enough else None
-    found = [_segment(evidence, stand, pair, side, max_conditions, n_folds, seed) for side in (1, -1)]
-    rows = [row for row in found if row is not None]
-    return pd.DataFrame(rows, columns=list(SEGMENT_COLUMNS)) if rows else empty_segments()
+    folds = np.random.default_rng([seed, 11]).permutation(evidence.outcome.n_accounts) % n_folds
+    rows: list[dict[str, object]] = []
+    equals: list[dict[str, object]] = []
+    for side in (1, -1):
+        atoms = _atoms(evidence, stand, side)
+        best = _better(_of_traits(evidence, atoms, max_conditions, folds), _of_pair(evidence, pair, side))
+        if best is None or best.lower <= 0.0:
+            continue
+        rows.append(_row(evidence, best, side))
+        runner = _runner_up(evidence, atoms, best, max_conditions, folds)
+        if runner is not None:
+            other = _row(evidence, runner, side)
+            shown = {key: other[key] for key in ("name", "n_accounts", "rate", "lift")}
+            equals.append({"target": evidence.target, "segment": rows[-1]["name"], **shown})
+    table = pd.DataFrame(rows, columns=list(SEGMENT_COLUMNS)) if rows else empty_segments()
+    return Segments(table, equals)
 
 
 def empty_segments() -> pd.DataFrame:
@@ -119,43 +143,55 @@ def empty_segments() -> pd.DataFrame:
     )
 
 
-def _segment(
-    e: Evidence, stand: Stand, pair: Pair | None, side: int, max_conditions: int, n_folds: int, seed: int
-) -> dict[str, object] | None:
-    """Take the better of the conjunction of confirmed traits and the proven pair of this side, if any."""
-    best = _of_traits(e, stand, side, max_conditions, n_folds, seed)
-    if pair is not None and pair.side == side:
-        lift, error = _lift(pair.apart.astype(np.float64), e.outcome.rates * side)
-        other = _Best(list(pair.conditions), pair.final, lift, error * INFLATION, pair.stable)
-        if best is None or other.lower > best.lower:
-            best = other
-    return _row(e, best, side) if best is not None and best.lower > 0.0 else None
+def _of_pair(e: Evidence, pair: Pair | None, side: int) -> _Best | None:
+    if pair is None or pair.side != side:
+        return None
+    lift, error = _lift(pair.apart.astype(np.float64), e.outcome.rates * side)
+    return _Best(list(pair.conditions), pair.final, lift, error * INFLATION, pair.stable)
+
+
+def _better(one: _Best | None, other: _Best | None) -> _Best | None:
+    """Take the one with the higher lower bound."""
+    found = [best for best in (one, other) if best is not None]
+    return max(found, key=lambda best: best.lower, default=None)
 
 
 def _of_traits(
-    e: Evidence, stand: Stand, side: int, max_conditions: int, n_folds: int, seed: int
+    e: Evidence, atoms: _Atoms, max_conditions: int, folds: Ints, banned: int | None = None
 ) -> _Best | None:
-    atoms = _atoms(e, stand, side)
-    if not len(atoms.numbers):
+    """Grow the conjunction of confirmed traits as long as each further one earns its place."""
+    if len(atoms.numbers) <= (banned is not None):
         return None
-    folds = np.random.default_rng([seed, 11]).permutation(e.outcome.n_accounts) % n_folds
-    whole = _grow(atoms, np.ones(len(folds), dtype=np.bool_), max_conditions)
+    whole = _grow(atoms, np.ones(len(folds), dtype=np.bool_), max_conditions, banned)
     best: _Best | None = None
     for depth in range(1, len(whole) + 1):
-        tried = _held_out(e, atoms, whole[:depth], folds, n_folds)
+        tried = _held_out(e, atoms, whole[:depth], folds, banned)
         if tried is None or (best is not None and tried.lower <= best.lower):
             break
         best = tried
     return best
 
 
-def _held_out(e: Evidence, atoms: _Atoms, places: list[int], folds: Ints, n_folds: int) -> _Best | None:
+def _runner_up(e: Evidence, atoms: _Atoms, best: _Best, max_conditions: int, folds: Ints) -> _Best | None:
+    """Find the best conjunction without one of the conditions, if it's an equal with other members."""
+    used = {condition.candidate for condition in best.conditions}
+    found: _Best | None = None
+    for place in np.flatnonzero(np.isin(atoms.numbers, list(used))).tolist():
+        tried = _of_traits(e, atoms, max_conditions, folds, banned=place)
+        if tried is None or tried.lower <= 0.0 or tried.lift < best.lift - np.hypot(best.error, tried.error):
+            continue
+        if jaccard(tried.final, best.final) < SAME_MEMBERS:
+            found = _better(found, tried)
+    return found
+
+
+def _held_out(e: Evidence, atoms: _Atoms, places: list[int], folds: Ints, banned: int | None) -> _Best | None:
     """Grow a conjunction of this depth without each fold in turn; judge that fold's accounts by it."""
     members = np.zeros(len(folds))
     final = np.asarray(atoms.final[:, places].all(axis=1))
     overlaps = []
-    for k in range(n_folds):
-        grown = _grow(atoms, folds != k, len(places))
+    for k in range(int(folds.max()) + 1):
+        grown = _grow(atoms, folds != k, len(places), banned)
         members[folds == k] = atoms.apart[folds == k][:, grown].all(axis=1)
         overlaps.append(jaccard(final, atoms.final[:, grown].all(axis=1)))
     if members.sum() < LEAST_ACCOUNTS or final.sum() < LEAST_ACCOUNTS:
@@ -185,8 +221,8 @@ def _atoms(e: Evidence, stand: Stand, side: int) -> _Atoms:
     )
 
 
-def _grow(atoms: _Atoms, rows: Bools, depth: int) -> list[int]:
-    """Add the condition that raises the lower bound most, until none does."""
+def _grow(atoms: _Atoms, rows: Bools, depth: int, banned: int | None) -> list[int]:
+    """Add the condition (but the banned one) that raises the lower bound most, until none does."""
     chosen: list[int] = []
     values, local = atoms.outcome[rows], atoms.final[rows]
     inside = np.ones(len(values), dtype=np.bool_)
@@ -195,7 +231,7 @@ def _grow(atoms: _Atoms, rows: Bools, depth: int) -> list[int]:
         bounds = []
         for j in range(local.shape[1]):
             together = inside & local[:, j]
-            if j in chosen or together.sum() < LEAST_ACCOUNTS:
+            if j == banned or j in chosen or together.sum() < LEAST_ACCOUNTS:
                 bounds.append(-np.inf)
                 continue
             lift, error = _lift(together.astype(np.float64), values)

@@ -189,7 +189,7 @@ def _profile_parts(profile: Profile) -> dict[str, Any]:
         "groups": groups,
         "axis": scale.axis,
         "untold": trait_rows(untold, scale),
-        "segments": segment_rows(profile.segments),
+        "segments": segment_rows(profile.segments, profile.facts.get("runners_up", [])),
     }
 
 

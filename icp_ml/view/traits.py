@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,21 +82,27 @@ def _sentence(row: dict[Any, Any]) -> str:
     return sentence(row).replace(f'Accounts where "{row["trait"]}" holds', "Such accounts")
 
 
-def segment_rows(segments: pd.DataFrame) -> list[dict[str, str]]:
+def segment_rows(
+    segments: pd.DataFrame, runners_up: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, str]]:
     """Return what the page shows of each segment.
 
     Parameters
     ----------
     segments
         ``Profile.segments``.
+    runners_up
+        ``Profile.facts["runners_up"]``: conjunctions that do as well as a segment.
     """
     rows = []
+    equal = {(str(one["target"]), str(one["segment"])): str(one["name"]) for one in runners_up}
     for row in segments.to_dict("records"):
         name, conditions = str(row["name"]), conditions_text(row["conditions"])
         rows.append(
             {
                 "name": name,
                 "conditions": "" if conditions == name else conditions,
+                "as_well": equal.get((str(row["target"]), name), ""),
                 "target_name": wording.target_name(row["target"]),
                 "rate": wording.share(row["rate"]),
                 "lift": wording.points(row["lift"]),
