@@ -51,7 +51,7 @@ def test_at_most_as_many_conditions_as_asked(dataset: Dataset) -> None:
 
 
 def two_traits(second: float) -> Profile:
-    """Return the profile of accounts with two traits of which one is enough, the second as strong as asked."""
+    """Return the profile of accounts with two traits; one is enough, the second is as strong as asked."""
     rng = np.random.default_rng(1)
     x, y = rng.random((2, 1500)) < 0.4
     frame = pd.DataFrame(
