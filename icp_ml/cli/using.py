@@ -106,6 +106,11 @@ def profile(
     show_default=True,
     help="Of the parts; csv needs --features or --tables.",
 )
+@click.option(
+    "--partition-by",
+    type=click.Choice(["tier", "icp_match", "applicability"]),
+    help="Put parts into folders such as tier=A; needs --features or --tables.",
+)
 def score(
     model: str | None,
     tracking_uri: str | None,
@@ -119,6 +124,7 @@ def score(
     overwrite: bool,
     resume: bool,
     kind: str,
+    partition_by: str | None,
 ) -> None:
     """Score accounts: chances, tier, reasons, risks."""
     say = progress()
@@ -127,28 +133,31 @@ def score(
         raise ConfigError("expected --features or --data with --as-of, found both: features carry their day")
     if tables is not None and (data is not None or features is not None or resume):
         raise ConfigError("expected --tables alone, found it beside --data, --features or --resume: name one")
-    if features is None and (resume or (kind != "parquet" and tables is None)):
+    whole = features is None and tables is None
+    if (resume and features is None) or (whole and (kind != "parquet" or partition_by)):
         raise ConfigError(
-            "expected --features with --resume or --format csv, found none: tables have no parts"
+            "expected --features with --resume, --format csv or --partition-by, found none: tables have no "
+            "parts"
         )
     source = data or (config.source if config is not None and features is None else None)
-    if source is None and features is None and tables is None:
+    if source is None and whole:
         raise ConfigError("expected --data, --features or --config, found none: name what to score")
     folder = out or (config.output_folder / "scores" if config is not None else Path("scores"))
     count = reasons if reasons is not None else config.reasons if config is not None else DEFAULT_REASONS
-    if features is None and tables is None:
+    if whole:
         free_file(folder, overwrite=overwrite)
     loaded = read_model(model, tracking_uri, config)
     say(f"model {loaded.version or model}")
+    settings: dict[str, Any] = {"reasons": count, "overwrite": overwrite, "format": kind}
+    settings["partition_by"] = partition_by
     if features is not None:
-        settings = {"reasons": count, "overwrite": overwrite, "resume": resume, "format": kind}
-        _score_files(loaded, features, folder, settings, say)
+        _score_files(loaded, features, folder, {**settings, "resume": resume}, say)
         return
     grace = config.technology_grace_days if config is not None else 0
     day = as_of or datetime.now(tz=UTC).date()
     if tables is not None:
-        settings = {"as_of": day, "technology_grace_days": grace, "reasons": count, "format": kind}
-        _score_large(loaded, tables, folder, {**settings, "overwrite": overwrite}, say)
+        more = {"as_of": day, "technology_grace_days": grace}
+        _score_large(loaded, tables, folder, {**settings, **more}, say)
         return
     scores = score_tables(loaded, Path(str(source)), day, reasons=count, grace_days=grace, say=say)
     click.echo(tiers_text(scores))

@@ -14,8 +14,8 @@ from icp_ml.data.buckets import BUCKET_ROWS, Buckets, split_tables
 from icp_ml.data.contracts import CONTRACTS
 from icp_ml.data.windows import DateLike, to_day
 from icp_ml.serve.score import InputGaps, quiet_gaps
+from icp_ml.serve.scoreparts import Format, Partition, files_of
 from icp_ml.serve.stream import (
-    Format,
     Job,
     Progress,
     ScoreRun,
@@ -63,6 +63,7 @@ def score_tables(
     batch_rows: int = 16_384,
     overwrite: bool = False,
     format: Format = "parquet",
+    partition_by: Partition | None = None,
     n_jobs: int | None = None,
     progress: Progress | None = None,
     splitting: Progress | None = None,
@@ -91,7 +92,7 @@ def score_tables(
         As in :func:`icp_ml.build_features`.
     bucket_rows
         About how many rows of the largest table are in memory at a time.
-    batch_rows, overwrite, format, n_jobs
+    batch_rows, overwrite, format, partition_by, n_jobs
         As in :func:`icp_ml.score_parquet`.
     progress, splitting
         Called after each batch with (done, in all): rows of ``accounts`` scored, rows of tables split.
@@ -113,7 +114,7 @@ def score_tables(
         Levels and tools never seen in training, with counts.
     """
     day = str(to_day(as_of))
-    job = make_job(model, reasons, batch_rows, format, n_jobs)
+    job = make_job(model, reasons, batch_rows, format, n_jobs, partition_by)
     folder = Path(out)
     prepare_folder(folder, [], overwrite=overwrite, resume=False)
     gaps, entries = InputGaps(), []
@@ -151,7 +152,8 @@ def _finished(
 ) -> TablesRun:
     close_run(folder, job, entries)
     gaps.warn(stacklevel=3)
-    run = ScoreRun(gaps.rows, tuple(folder / entry["part"] for entry in entries), folder, gaps)
+    files = tuple(path for entry in entries for path in files_of(folder / entry["part"]))
+    run = ScoreRun(gaps.rows, files, folder, gaps)
     return TablesRun(run, buckets.rows_in, buckets.tally.counts())
 
 

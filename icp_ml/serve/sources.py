@@ -69,7 +69,8 @@ def find_files(source: Source, endings: tuple[str, ...] = (".parquet",)) -> list
 def _is_input(path: Path, endings: tuple[str, ...]) -> bool:
     """Leave out hidden files and the scores of an earlier run, which may lie in a folder below the input."""
     hidden = path.name.startswith(("_", "."))
-    return path.name.endswith(endings) and not hidden and not (path.parent / RUN_FILE).exists()
+    scores = any((folder / RUN_FILE).exists() for folder in (path.parent, path.parent.parent))
+    return path.name.endswith(endings) and not hidden and not scores
 
 
 def is_csv(path: Path) -> bool:

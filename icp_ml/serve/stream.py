@@ -10,14 +10,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from icp_ml.errors import ConfigError, TableError
 from icp_ml.serve.score import InputGaps, arrow_schema, quiet_gaps, score_batch
+from icp_ml.serve.scoreparts import (
+    PARTITIONS,
+    Format,
+    Partition,
+    PartWriter,
+    files_of,
+    hidden_files,
+    part_files,
+    remove,
+)
 from icp_ml.serve.sources import (
     ENDINGS,
     RUN_FILE,
@@ -36,10 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["ScoreRun", "find_files", "pace_text", "score_parquet"]
 
 Progress = Callable[[int, int], None]
-Format = Literal["parquet", "csv"]
 
 MOST_THREADS = 8
-_PART = "part-*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Job:
     reasons: int
     batch_rows: int
     format: Format
+    partition_by: Partition | None
     n_jobs: int
     facts: Mapping[str, str]
 
@@ -89,6 +94,7 @@ def score_parquet(
     overwrite: bool = False,
     resume: bool = False,
     format: Format = "parquet",
+    partition_by: Partition | None = None,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> ScoreRun:
@@ -119,6 +125,8 @@ def score_parquet(
         the others.
     format
         Of the parts: "parquet" (zstd) or "csv".
+    partition_by
+        "tier", "icp_match" or "applicability": parts lie in folders such as ``tier=A``, without that column.
     n_jobs
         Threads; None = all cores, at most 8. The result doesn't depend on it.
     progress
@@ -142,7 +150,7 @@ def score_parquet(
     InputWarning
         Once for all files: absent columns, unseen levels and tools, with counts.
     """
-    job = make_job(model, reasons, batch_rows, format, n_jobs)
+    job = make_job(model, reasons, batch_rows, format, n_jobs, partition_by)
     inputs = find_files(source, ENDINGS)
     folder = Path(out)
     prepare_folder(folder, inputs, overwrite=overwrite, resume=resume)
@@ -154,6 +162,7 @@ def score_parquet(
             wanted = {**job.facts, "source": path.name, "sha256": fingerprint(path), "rows": size}
             entry = _finished(part, wanted) if resume else None
             if entry is None:
+                remove(files_of(part), folder)
                 own = InputGaps()
                 batches = read_batches(path, model.schema, batch_rows)
                 for batch_gaps in write_part(job, batches, part, wanted):
@@ -169,7 +178,7 @@ def score_parquet(
             entries.append(entry)
     close_run(folder, job, entries)
     gaps.warn(stacklevel=2)
-    return ScoreRun(gaps.rows, tuple(folder / entry["part"] for entry in entries), folder, gaps, kept)
+    return ScoreRun(gaps.rows, _files(folder, entries), folder, gaps, kept)
 
 
 def pace_text(done: int, total: int, seconds: float, things: str = "accounts") -> str:
@@ -186,13 +195,25 @@ def pace_text(done: int, total: int, seconds: float, things: str = "accounts") -
     return f"{done:,} of {total:,} {things}, {rate:,.0f} per second, {time} left"
 
 
-def make_job(model: IcpModel, reasons: int, batch_rows: int, format: Format, n_jobs: int | None) -> Job:
+def make_job(
+    model: IcpModel,
+    reasons: int,
+    batch_rows: int,
+    format: Format,
+    n_jobs: int | None,
+    partition_by: Partition | None = None,
+) -> Job:
+    """Check the settings of a run."""
     if batch_rows < 1:
         raise ConfigError(f"expected batch_rows of at least 1, found {batch_rows}", batch_rows=batch_rows)
     if reasons < 0:
         raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
     if format not in ("parquet", "csv"):
         raise ConfigError(f'expected format "parquet" or "csv", found {format!r}', format=format)
+    if partition_by is not None and partition_by not in PARTITIONS:
+        raise ConfigError(
+            f"expected partition_by of {PARTITIONS}, found {partition_by!r}", partition_by=partition_by
+        )
     if n_jobs is not None and n_jobs < 1:
         raise ConfigError(f"expected n_jobs of at least 1, found {n_jobs}", n_jobs=n_jobs)
     facts = {
@@ -200,8 +221,10 @@ def make_job(model: IcpModel, reasons: int, batch_rows: int, format: Format, n_j
         "model_sha256": _model_digest(model),
         "dataset_fingerprint": str(model.facts.get("dataset_fingerprint", "")),
         "reasons": str(reasons),
+        "partition_by": partition_by or "",
     }
-    return Job(model, reasons, batch_rows, format, n_jobs or min(os.cpu_count() or 1, MOST_THREADS), facts)
+    threads = n_jobs or min(os.cpu_count() or 1, MOST_THREADS)
+    return Job(model, reasons, batch_rows, format, partition_by, threads, facts)
 
 
 def _model_digest(model: IcpModel) -> str:
@@ -216,13 +239,12 @@ def write_part(
     job: Job, batches: Iterator[pd.DataFrame], part: Path, facts: Mapping[str, Any]
 ) -> Iterator[InputGaps]:
     """Score batches into one part, yielding the gaps of each; rename the part when complete."""
-    unfinished = part.with_name(f".{part.name}.unfinished")
     schema = arrow_schema(job.reasons, {f"icp_ml.{name}": str(value) for name, value in facts.items()})
-    with _writer(unfinished, schema, job.format) as writer:
+    with PartWriter(part, schema, job.format, job.partition_by) as writer:
         for table, gaps in _in_order(job, batches):
-            writer.write_table(table)
+            writer.write(table)
             yield gaps
-    unfinished.replace(part)
+    writer.commit()
 
 
 def _in_order(job: Job, batches: Iterator[pd.DataFrame]) -> Iterator[tuple[Any, InputGaps]]:
@@ -244,12 +266,6 @@ def _in_order(job: Job, batches: Iterator[pd.DataFrame]) -> Iterator[tuple[Any, 
             yield waiting.popleft().result()
 
 
-def _writer(path: Path, schema: Any, format: Format) -> Any:
-    if format == "csv":
-        return pa.csv.CSVWriter(path, schema)
-    return pq.ParquetWriter(path, schema, compression="zstd")
-
-
 def prepare_folder(folder: Path, inputs: list[Path], *, overwrite: bool, resume: bool) -> None:
     """Make the folder ready for new parts; refuse to touch scores or inputs that are in it."""
     if overwrite and resume:
@@ -262,7 +278,7 @@ def prepare_folder(folder: Path, inputs: list[Path], *, overwrite: bool, resume:
             "name another folder",
             folder=str(folder),
         )
-    present = sorted(folder.glob(_PART)) + sorted(folder.glob(RUN_FILE))
+    present = part_files(folder) + sorted(folder.glob(RUN_FILE))
     if resume:
         _reopen(folder)
         return
@@ -273,8 +289,7 @@ def prepare_folder(folder: Path, inputs: list[Path], *, overwrite: bool, resume:
             folder=str(folder),
             files=len(present),
         )
-    for path in [*present, *folder.glob(f".{_PART}")]:
-        path.unlink()
+    remove([*present, *hidden_files(folder)], folder)
 
 
 def _reopen(folder: Path) -> None:
@@ -295,16 +310,20 @@ def _note(part: Path) -> Path:
 def _finished(part: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the note of a part that an earlier run finished, if it is the one wanted and still whole."""
     note = _note(part)
-    if not (part.exists() and note.exists()):
+    if not note.exists():
         return None
     entry: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
     same = all(entry.get(name) == value for name, value in wanted.items())
-    return entry if same and entry["bytes"] == part.stat().st_size else None
+    return entry if same and entry["bytes"] == _bytes(part) else None
+
+
+def _bytes(part: Path) -> int:
+    return sum(path.stat().st_size for path in files_of(part))
 
 
 def finish_part(part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[str, Any]:
     """Check the rows of a part and note beside it what it was made of."""
-    found = count_rows(part)
+    found = sum(count_rows(path) for path in files_of(part))
     if not wanted["rows"] == own.rows == found:
         raise TableError(
             f"expected {wanted['rows']} rows in {part.name}, scored {own.rows} and found {found}: was the "
@@ -312,7 +331,7 @@ def finish_part(part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[s
             expected=wanted["rows"],
             found=found,
         )
-    entry = {"part": part.name, **wanted, "bytes": part.stat().st_size}
+    entry = {"part": part.name, **wanted, "bytes": _bytes(part)}
     entry |= {"missing": dict(own.missing), "unseen": dict(own.unseen)}
     _write_json(_note(part), entry)
     return entry
@@ -323,10 +342,12 @@ def close_run(folder: Path, job: Job, entries: list[dict[str, Any]]) -> None:
     shared = {name: job.facts[name] for name in ("model_version", "model_sha256", "dataset_fingerprint")}
     rows = sum(entry["rows"] for entry in entries)
     _write_json(folder / RUN_FILE, {**shared, "rows": rows, "reasons": job.reasons, "parts": entries})
-    names = {entry["part"] for entry in entries}
-    for path in [*folder.glob(f".{_PART}"), *folder.glob(_PART)]:
-        if path.name not in names:
-            path.unlink()
+    kept = set(_files(folder, entries))
+    remove([path for path in [*hidden_files(folder), *part_files(folder)] if path not in kept], folder)
+
+
+def _files(folder: Path, entries: list[dict[str, Any]]) -> tuple[Path, ...]:
+    return tuple(path for entry in entries for path in files_of(folder / entry["part"]))
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from icp_ml.errors import ConfigError, InputMismatchError, InputWarning, TableError
 from icp_ml.serve.score import score_columns
+from icp_ml.serve.sources import RUN_FILE
 from icp_ml.serve.stream import find_files, score_parquet
 from icp_ml.serve.training import IcpModel
 
@@ -122,3 +123,39 @@ def test_a_file_that_is_not_parquet_is_named(model: IcpModel, tmp_path: Path) ->
     (tmp_path / "x.parquet").write_text("no")
     with pytest.raises(TableError, match=r"x\.parquet"):
         score_parquet(model, tmp_path / "x.parquet", tmp_path / "out")
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_parts_are_split_by_a_column_on_request(
+    model: IcpModel, fresh: pd.DataFrame, base: Path, tmp_path: Path, format: str
+) -> None:
+    out = tmp_path / "out"
+    run = score_parquet(model, base, out, partition_by="tier", format=format, batch_rows=50)  # type: ignore[arg-type]
+    expected = model.score(fresh).set_index("account_id")["tier"]
+    assert {path.parent.name for path in run.files} == {f"tier={tier}" for tier in set(expected)}
+    read = pd.read_parquet if format == "parquet" else pd.read_csv
+    for path in run.files:
+        part = read(path)
+        assert "tier" not in part.columns
+        assert set(expected[part["account_id"]]) == {path.parent.name.removeprefix("tier=")}
+    assert sum(len(read(path)) for path in run.files) == len(fresh) == run.rows
+
+
+def test_a_partitioned_run_is_resumed_and_replaced_without_leftovers(
+    model: IcpModel, base: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    score_parquet(model, base, out, partition_by="tier")
+    assert score_parquet(model, base, out, partition_by="tier", resume=True).kept == 2
+    again = score_parquet(model, base, out, partition_by="icp_match", resume=True)
+    assert again.kept == 0
+    assert {path.name.split("=")[0] for path in out.iterdir() if path.is_dir()} == {"icp_match"}
+    whole = score_parquet(model, base, out, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == [RUN_FILE, *(path.name for path in whole.files)]
+    with pytest.raises(ConfigError, match="partition_by"):
+        score_parquet(model, base, tmp_path / "other", partition_by="reason_1")  # type: ignore[arg-type]
+
+
+def test_scores_of_an_earlier_run_are_no_input(model: IcpModel, base: Path) -> None:
+    score_parquet(model, base / "a.parquet", base / "scores", partition_by="tier")
+    assert [path.name for path in find_files(base)] == ["a.parquet", "b.parquet"]

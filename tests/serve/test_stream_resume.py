@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def broken_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     """Let the machine stop while the file after so many is written."""
-    whole, seen = stream._finish, []
+    whole, seen = stream.finish_part, []
 
     def finish(*args: object) -> dict:
         seen.append(args)
@@ -41,7 +41,7 @@ def broken_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
             raise KeyboardInterrupt
         return whole(*args)
 
-    monkeypatch.setattr(stream, "_finish", finish)
+    monkeypatch.setattr(stream, "finish_part", finish)
 
 
 def test_an_interrupted_run_is_taken_up_part_by_part(
