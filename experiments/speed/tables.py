@@ -89,7 +89,7 @@ def train(bundle: Path, n: int = 2_000, profile: bool = True) -> None:
 
     import icp_ml as icp
 
-    raw = account_base(n, 10, seed=1)
+    raw = account_base(n, 10, seed=1) | {"accounts": accounts(0, n, np.random.default_rng(1)).to_pandas()}
     known = raw["accounts"].set_index("account_id")
     leaves = 0.05 + 0.25 * (known["employees"] < 120) + 0.2 * known["industry"].str.endswith(("1", "3", "5"))
     years = pd.Series(np.random.default_rng(3).geometric(leaves), index=known.index)
