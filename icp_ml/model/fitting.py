@@ -178,7 +178,7 @@ def n_repeats(n_rows: int) -> int:
     """Return how often the folds are drawn anew; small data need it and can afford it."""
     if n_rows <= 2500:
         return 3
-    return 2 if n_rows <= 6000 else 1
+    return 2 if n_rows <= 3500 else 1
 
 
 def _out_of_fold(

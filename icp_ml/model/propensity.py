@@ -115,13 +115,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         tags.classifier_tags.multi_class = False
         return tags
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        groups: npt.ArrayLike | None = None,
-        sample_weight: npt.ArrayLike | None = None,
-    ) -> PropensityClassifier:
+    def fit(self, X: Any, y: Any, groups: npt.ArrayLike | None = None) -> PropensityClassifier:
         """Fit from any frame or matrix.
 
         Parameters
@@ -133,9 +127,6 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Two classes.
         groups
             Account per row; rows of one account stay together in folds.
-        sample_weight
-            How much each row counts, everywhere: trees, coefficients, target statistics, choice and
-            calibration. Rows of weight 0 are left out.
 
         Raises
         ------
@@ -158,7 +149,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             schema = Schema(tuple(Feature(f"x{j}", "numeric") for j in range(X.shape[1])))
             columns = columns_from_matrix(X, schema)
         self._by_name = False
-        return self._fit_columns(columns, schema, y, groups, sample_weight)
+        return self._fit_columns(columns, schema, y, groups, None)
 
     def fit_features(
         self,
@@ -181,7 +172,9 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         groups
             Account per row.
         sample_weight
-            How much each row counts, see :meth:`fit`.
+            How much each row counts: in trees, coefficients, target statistics, the choice and the
+            calibration. Rows of weight 0 are left out. :meth:`fit` has no weights: scikit-learn takes those
+            for copies of rows, to the last digit, and folds deal rows.
 
         Raises
         ------

@@ -8,6 +8,7 @@ import pytest
 
 import icp_ml as icp
 from icp_ml.model.calibration import fit_calibration, weighted_mean
+from icp_ml.model.columns import infer_schema
 from icp_ml.model.linear import fit_linear_path
 from icp_ml.model.stacking import calibrated_loss
 
@@ -42,22 +43,24 @@ def test_coefficients_and_calibration_take_weights_for_copies(rows) -> None:
     assert weighted_mean(outcome, weights) == pytest.approx(outcome[copies].mean())
 
 
+def fitted(rows, weights) -> icp.PropensityClassifier:
+    frame, y, _ = rows
+    model = icp.PropensityClassifier(n_bags=2, n_jobs=1, n_folds=3)
+    return model.fit_features(frame, infer_schema(frame), y, sample_weight=weights)
+
+
 def test_equal_weights_change_nothing_and_zero_leaves_out(rows) -> None:
-    frame, y, weights = rows
-    settings = {"n_bags": 2, "n_jobs": 1, "n_folds": 3}
-    alone = icp.PropensityClassifier(**settings).fit(frame, y).decision_function(frame)
-    same = icp.PropensityClassifier(**settings).fit(frame, y, sample_weight=np.full(300, 7.0))
-    np.testing.assert_array_equal(alone, same.decision_function(frame))
-    weights = np.where(np.arange(300) < 60, 0.0, weights)
-    part = icp.PropensityClassifier(**settings).fit(frame, y, sample_weight=weights)
+    frame, _, weights = rows
+    alone, same = fitted(rows, None), fitted(rows, np.full(300, 7.0))
+    np.testing.assert_array_equal(alone.decision_function(frame), same.decision_function(frame))
+    part = fitted(rows, np.where(np.arange(300) < 60, 0.0, weights))
     assert np.isnan(part.oof_log_odds_[:60]).all()
     assert np.isfinite(part.oof_log_odds_[60:]).all()
-    parts = part.contributions(frame)
-    np.testing.assert_allclose(part.base_value_ + parts.sum(axis=1), part.decision_function(frame), atol=1e-9)
+    total = part.base_value_ + part.contributions(frame).sum(axis=1)
+    np.testing.assert_allclose(total, part.decision_function(frame), atol=1e-9)
 
 
 @pytest.mark.parametrize("bad", [[1.0], [-1.0] * 300, [0.0] * 300, [np.nan] * 300])
 def test_weights_are_checked(rows, bad) -> None:
-    frame, y, _ = rows
     with pytest.raises(ValueError, match="one weight of at least 0"):
-        icp.PropensityClassifier().fit(frame, y, sample_weight=bad)
+        fitted(rows, bad)
