@@ -46,6 +46,7 @@ bench: $(STAMP)  ## speeds and memory, printed as tables (SMOKE=1 for a short fo
 	$(BIN)/python experiments/speed/score_base.py $(if $(SMOKE),--smoke,--write)
 	$(BIN)/python experiments/speed/tables.py $(if $(SMOKE),--smoke,--write)
 	$(BIN)/python experiments/speed/retrain.py $(if $(SMOKE),--smoke)
+	$(BIN)/python experiments/speed/table.py $(if $(SMOKE),,--write)
 
 truth: $(STAMP)  ## error rates of the profile on simulated worlds (SMOKE=1 for a short form)
 	$(BIN)/python experiments/truth/run.py $(if $(SMOKE),--smoke)
