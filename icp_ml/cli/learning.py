@@ -50,13 +50,21 @@ def train(config_path: Path, out: Path | None, jobs: int | None) -> None:
     from icp_ml.model.evaluation import evaluate as measure
     from icp_ml.serve.bundle import save
     from icp_ml.serve.configured import train_configured
+    from icp_ml.serve.retrain import snapshot_days
 
     say = progress()
     config = load_config(config_path)
     tables, _, known, newest = read_split(config, say)
     say(f"training on {len(known):,} rows of {known.n_accounts:,} accounts")
     test_from = newest.labels["snapshot_date"].min().date()
-    model = train_configured(tables, known, test_from, config, n_jobs=jobs or os.cpu_count())
+    model = train_configured(
+        tables,
+        known,
+        test_from,
+        config,
+        snapshot_dates=snapshot_days(tables, config),
+        n_jobs=jobs or os.cpu_count(),
+    )
     folder = out or config.output_folder / "bundle"
     save(model, folder)
     say("measuring on the newest snapshots")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from icp_ml.config import Config
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.follow_up import follow_up
 from icp_ml.data.tables import Tables
-from icp_ml.serve.retrain import snapshot_days
 from icp_ml.serve.training import IcpModel, train
 
 
 def train_configured(
-    tables: Tables, known: Dataset, test_from: date, config: Config, *, n_jobs: int | None = None
+    tables: Tables,
+    known: Dataset,
+    test_from: date,
+    config: Config,
+    *,
+    snapshot_dates: Sequence[date],
+    n_jobs: int | None = None,
 ) -> IcpModel:
     """Train on what was known when the test begins.
 
@@ -27,6 +33,8 @@ def train_configured(
         First day of the test part; no month after it is looked at.
     config
         Seed, objective and allowed leaks.
+    snapshot_dates
+        Days that a hazard follows accounts from; those before ``test_from`` are used.
     n_jobs
         Threads; None is all cores.
     """
@@ -34,7 +42,7 @@ def train_configured(
     if config.objective == "hazard":
         followed = follow_up(
             tables,
-            snapshot_dates=[day for day in snapshot_days(tables, config) if day < test_from],
+            snapshot_dates=[day for day in snapshot_dates if day < test_from],
             horizon_months=config.horizon_months,
             post_sale=config.post_sale,
             observed_until=test_from,

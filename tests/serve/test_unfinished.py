@@ -104,7 +104,9 @@ def test_the_file_says_how_to_train(tables) -> None:
     )
     dated = icp.build_dataset(tables, snapshot_dates=config.snapshot_dates, horizon_months=12)
     known, newest = icp.split_out_of_time(dated, test_from="2024-06-30")
-    model = train_configured(tables, known, date(2024, 6, 30), config, n_jobs=1)
+    model = train_configured(
+        tables, known, date(2024, 6, 30), config, snapshot_dates=config.snapshot_dates, n_jobs=1
+    )
     assert model.facts["objective"] == "hazard"
     assert model.facts["unfinished"]["observed_until"] == "2024-06-30"
     assert len(newest)
