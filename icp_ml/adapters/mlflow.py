@@ -55,6 +55,7 @@ _load_pyfunc = load_pyfunc
 
 _GATE_FILE = "gate.json"
 _OUTCOME = "icp.outcome"
+_GRACE = 1.0
 
 
 class MlflowTracker:
@@ -258,7 +259,9 @@ class MlflowTracker:
             yield mlflow
 
     def _registry(self, mlflow: ModuleType) -> Registry:
-        return Registry(PatientClient(mlflow.MlflowClient()), self.model_name, self.clock, self.longest)
+        client = PatientClient(mlflow.MlflowClient())
+        grace = _GRACE if self.tracking_uri.startswith("http") else 0.0
+        return Registry(client, self.model_name, self.clock, self.longest, grace)
 
     @contextmanager
     def _run(self, mlflow: ModuleType) -> Iterator[Any]:

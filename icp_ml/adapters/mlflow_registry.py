@@ -30,6 +30,7 @@ IDENTITY = "icp.identity"
 
 _HISTORY = "icp.history."
 _SETTLED = "icp.settled"
+_KEY = "icp.key"
 _TAKEN = ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 _LOCK_TIME = timedelta(minutes=10)
 _LOCK_WAIT = 180.0
@@ -53,13 +54,24 @@ class Registry:
         Tells the time that history notes.
     longest
         How long a job may take before what it left is taken as abandoned.
+    grace
+        Seconds between seeing the lock gone and taking it. A server with basic auth removes the rights to a
+        deleted name shortly after the name: who takes it in between loses the right to give it back.
     """
 
-    def __init__(self, client: Any, name: str, clock: Callable[[], datetime], longest: timedelta) -> None:
+    def __init__(
+        self,
+        client: Any,
+        name: str,
+        clock: Callable[[], datetime],
+        longest: timedelta,
+        grace: float = 0.0,
+    ) -> None:
         self.client = client
         self.name = name
         self.clock = clock
         self.longest = longest
+        self.grace = grace
 
     def ensure(self) -> None:
         """Make the registered model if there's none."""
@@ -232,7 +244,7 @@ class Registry:
     def _take(self, lock: str, mine: str) -> None:
         end = time.monotonic() + _LOCK_WAIT
         pause = 0.05
-        while not self._create(lock, {OWNER: Owner.here(utc_now()).to_text(), "icp.key": mine}):
+        while not self._try(lock, mine):
             if self._is_locked_by_nobody(lock):
                 self._break(lock)
                 continue
@@ -244,6 +256,15 @@ class Registry:
                 )
             time.sleep(pause)
             pause = min(1.5 * pause, 1.0)
+
+    def _try(self, lock: str, mine: str) -> bool:
+        """Take the lock if it's free; a call that the network repeated may have taken it already."""
+        if self.grace:
+            if self._known(lock) is not None:
+                return False
+            time.sleep(self.grace)
+        tags = {OWNER: Owner.here(utc_now()).to_text(), _KEY: mine}
+        return self._create(lock, tags) or self._holds(lock, mine)
 
     def _is_locked_by_nobody(self, lock: str) -> bool:
         holder = self._known(lock)
@@ -274,7 +295,7 @@ class Registry:
 
     def _holds(self, lock: str, key: str) -> bool:
         model = self._known(lock)
-        return model is not None and model.tags.get("icp.key", "") == key
+        return model is not None and model.tags.get(_KEY, "") == key
 
 
 def _is_dead(lock: Any) -> bool:

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import pytest
 from click.testing import CliRunner
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST
 
 import icp_ml as icp
 from icp_ml.adapters import mlflow as adapter
@@ -339,6 +341,54 @@ def test_a_busy_database_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     answers[:] = [MlflowException("database is locked")]
     with pytest.raises(MlflowException, match="locked"):
         mlflow_store.patiently(call, 3)
+
+
+class Names:
+    """What the lock needs of a registry, with an answer to the first creation that got lost."""
+
+    def __init__(self, lost: bool) -> None:
+        self.models: dict[str, Any] = {}
+        self.lost = lost
+
+    def get_registered_model(self, name: str) -> Any:
+        if name not in self.models:
+            raise MlflowException("none", error_code=RESOURCE_DOES_NOT_EXIST)
+        return self.models[name]
+
+    def create_registered_model(self, name: str, tags: Any) -> None:
+        known = name in self.models
+        self.models.setdefault(name, SimpleNamespace(name=name, tags=tags))
+        if known or self.lost:
+            self.lost = False
+            raise MlflowException("taken", error_code=RESOURCE_ALREADY_EXISTS)
+
+    def delete_registered_model(self, name: str) -> None:
+        del self.models[name]
+
+
+def test_a_lock_whose_taking_was_repeated_by_the_network_is_held() -> None:
+    shelf = Names(lost=True)
+    held = mlflow_registry.Registry(shelf, "m", mlflow_registry.utc_now, timedelta(hours=1))
+    held._take("m_lock", "mine")
+    assert shelf.models["m_lock"].tags["icp.key"] == "mine"
+    held._release("m_lock", "mine")
+    assert not shelf.models
+
+
+def test_on_a_server_a_lock_is_taken_a_while_after_it_was_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, slept = Names(lost=False), []
+    theirs = Owner.here(mlflow_registry.utc_now()).to_text()
+    shelf.create_registered_model("m_lock", {mlflow_registry.OWNER: theirs, "icp.key": "theirs"})
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        shelf.models.pop("m_lock", None)
+
+    monkeypatch.setattr(mlflow_registry.time, "sleep", sleep)
+    held = mlflow_registry.Registry(shelf, "m", mlflow_registry.utc_now, timedelta(hours=1), grace=0.7)
+    held._take("m_lock", "mine")
+    assert slept == [0.05, 0.7]
+    assert held._holds("m_lock", "mine")
 
 
 @pytest.mark.parametrize(
