@@ -121,7 +121,7 @@ def text() -> str:
     parts = [
         "n = 1,000 accounts, 15 % churn, q = .10, unless said; `make truth` prints these figures.",
         "\n".join(ours(cells)),
-        "The same kind of worlds, n = 1,000, judged the same way (`experiments/truth/rivals.py`, seeds from 5,000):",
+        "The same kind of worlds, n = 1,000, judged the same way (`truth/rivals.py`, seeds from 5,000):",
         "\n".join(rivals(read("rivals.json"), cells)),
         "Real data, random halves (`experiments/truth/real.py`):",
         "\n".join(real(read("real.json"))),
