@@ -20,11 +20,12 @@ from icp_ml.data.windows import quarter_ends
 from icp_ml.errors import NotEnoughDataError, TrackingError
 from icp_ml.model.evaluation import Evaluation, evaluate
 from icp_ml.serve.bundle import save
+from icp_ml.serve.configured import train_configured
 from icp_ml.serve.gate import Decision, Rules
 from icp_ml.serve.judging import judge
 from icp_ml.serve.record import RunRecord, run_record
 from icp_ml.serve.score import score_rows
-from icp_ml.serve.training import IcpModel, plain, train
+from icp_ml.serve.training import IcpModel, plain
 
 if TYPE_CHECKING:
     from icp_ml.config import Config
@@ -168,7 +169,8 @@ def retrain(
     earlier = None if force else tracker.earlier(identity)
     if earlier is not None:
         return _repeat(earlier, tracker, newest, config)
-    model = train(known, seed=config.seed)
+    days = snapshot_days(tables, config)
+    model = train_configured(tables, known, test_from, config, snapshot_dates=days)
     evaluation = evaluate(model, newest, seed=config.seed)
     record = run_record(
         model,
@@ -234,8 +236,15 @@ def plan_of(config: Config, rules: Rules) -> dict[str, Any]:
     from icp_ml import __version__
 
     data = {name: value for name, value in asdict(config.data).items() if name != "source"}
+    training = {"objective": config.objective, "allow_leaks": list(config.allow_leaks)}
     plan: dict[str, Any] = plain(
-        {"data": data, "seed": config.seed, "gate": asdict(rules), "icp_ml": __version__}
+        {
+            "data": data,
+            "training": training,
+            "seed": config.seed,
+            "gate": asdict(rules),
+            "icp_ml": __version__,
+        }
     )
     return plan
 

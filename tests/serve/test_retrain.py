@@ -81,7 +81,7 @@ def test_a_repeat_says_so_and_trains_nothing(
     first: tuple[Any, Outcome, list[Any]], crm: Tables, crm_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker, outcome, _ = first
-    monkeypatch.setattr("icp_ml.serve.retrain.train", None)
+    monkeypatch.setattr("icp_ml.serve.retrain.train_configured", None)
     again = retrain(crm, crm_config, tracker)
     assert again.repeated
     assert again.promoted
@@ -108,11 +108,24 @@ def test_other_data_or_settings_are_other_work(base: Dataset, crm_config: Config
     others = [
         plan_of(dataclasses.replace(crm_config, model=ModelConfig(seed=1)), Rules()),
         plan_of(crm_config, Rules(superiority=True)),
+        plan_of(dataclasses.replace(crm_config, model=ModelConfig(objective="hazard")), Rules()),
+        plan_of(dataclasses.replace(crm_config, model=ModelConfig(allow_leaks=("industry",))), Rules()),
     ]
     assert all(identity_of(base, other) != found for other in others)
     assert identity_of(base.take(np.arange(len(base) - 1)), plan) != found
     moved = dataclasses.replace(crm_config, data=dataclasses.replace(crm_config.data, source="elsewhere"))
     assert plan_of(moved, Rules()) == plan
+
+
+def test_a_retraining_learns_what_the_settings_ask_for(
+    first: tuple[Any, Outcome, list[Any]], crm: Tables, crm_config: Config
+) -> None:
+    from tests.serve.conftest import MemoryTracker
+
+    settings = dataclasses.replace(crm_config.model, objective="hazard", allow_leaks=("industry",))
+    outcome = retrain(crm, dataclasses.replace(crm_config, model=settings), MemoryTracker())
+    assert (first[1].model.facts["objective"], outcome.model.facts["objective"]) == ("probability", "hazard")
+    assert not outcome.repeated
 
 
 def test_a_worse_challenger_is_rejected_with_figures(
