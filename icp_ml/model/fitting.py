@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
@@ -24,7 +25,7 @@ from icp_ml.model.candidates import CANDIDATES, Candidate, Member
 from icp_ml.model.columns import Columns, Floats, Ints
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import BASELINE, Ensemble
-from icp_ml.model.folds import group_folds, group_subsample, possible_folds
+from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.stacking import calibrated_loss, choose_weights
 from icp_ml.statistics.threads import one_blas_thread
 
@@ -82,6 +83,17 @@ class Learnt:
     y: Floats
     codes: Ints
     weights: Floats | None = None
+
+    @classmethod
+    def of(
+        cls, columns: Columns, schema: Schema, y: Floats, groups: npt.ArrayLike | None, weights: Floats | None
+    ) -> Learnt:
+        """Give accounts numbers and leave out rows of weight 0, which ``y`` doesn't have any more."""
+        if weights is None:
+            return cls(columns, schema, y, group_codes(groups, len(y)))
+        rows = np.flatnonzero(weights > 0)
+        codes = group_codes(None if groups is None else np.asarray(groups)[rows], len(y))
+        return cls(columns.take(rows), schema, y, codes, weights[rows])
 
     def encode(self, rows: Ints, seed: int) -> tuple[Encoder, Floats]:
         """Fit an encoder on some rows and return it with their matrix."""

@@ -24,8 +24,7 @@ from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
 from icp_ml.model.columns import Columns, Floats, columns_from_matrix, infer_schema, read_columns
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
-from icp_ml.model.fitting import Fitted, Learnt, fit_model, parallel
-from icp_ml.model.folds import group_codes
+from icp_ml.model.fitting import Learnt, fit_model, parallel
 from icp_ml.model.outcome import read_weights, two_classes
 
 BLOCK_ROWS = 16_384
@@ -136,9 +135,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if isinstance(X, pd.DataFrame):
             validate_data(self, X, y, skip_check_array=True)
             if len(X) == 0:
-                raise ValueError(
-                    "expected at least one row, found 0 sample(s) (shape=(0, ...)): give training rows"
-                )
+                raise ValueError("expected rows to train on, found 0 sample(s) (shape=(0, ...)): give some")
             named = X.set_axis(X.columns.astype(str), axis=1)
             schema = infer_schema(named, skip=KEYS)
             columns = read_columns(named, schema)
@@ -164,7 +161,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Parameters
         ----------
         features
-            A features frame; columns are found by name, here and whenever it is scored.
+            Columns are found by name, here and whenever it is scored.
         schema
             The feature columns to use.
         y
@@ -172,9 +169,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         groups
             Account per row.
         sample_weight
-            How much each row counts: in trees, coefficients, target statistics, the choice and the
-            calibration. Rows of weight 0 are left out. :meth:`fit` has no weights: scikit-learn takes those
-            for copies of rows, to the last digit, and folds deal rows.
+            How much each row counts, everywhere; rows of weight 0 are left out. :meth:`fit` has no weights:
+            scikit-learn takes those for copies of rows, to the last digit, and folds deal rows.
 
         Raises
         ------
@@ -210,36 +206,24 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         weights = read_weights(sample_weight, len(y))
         counted = slice(None) if weights is None else np.flatnonzero(weights > 0)
         self.classes_, outcome = two_classes(y[counted])
-        data = Learnt(
-            columns if weights is None else columns.take(counted),
-            schema,
-            outcome,
-            group_codes(None if groups is None else np.asarray(groups)[counted], len(outcome)),
-            None if weights is None else weights[counted],
-        )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         fitted = fit_model(
-            data,
+            Learnt.of(columns, schema, outcome, groups, weights),
             candidates=tuple(self.candidates),
             n_bags=self.n_bags,
             n_folds=self.n_folds,
             seed=seed,
             n_jobs=self.n_jobs,
         )
-        self._keep(fitted)
+        self._ensemble, self.cv_results_ = fitted.ensemble, fitted.cv_results
+        self.base_rate_ = fitted.base_rate
+        self._describe()
         self.oof_log_odds_ = np.full(len(y), np.nan)
         self.oof_log_odds_[counted] = fitted.oof_log_odds
         return self
 
-    def _keep(self, fitted: Fitted) -> None:
-        self._ensemble = fitted.ensemble
-        self.cv_results_ = fitted.cv_results
-        self.base_rate_ = fitted.base_rate
-        self._describe()
-
     def _describe(self) -> None:
-        ensemble = self._ensemble
-        self.schema_ = ensemble.encoder.schema
+        self.schema_ = (ensemble := self._ensemble).encoder.schema
         self.weights_ = dict(ensemble.weights)
         self.chosen_ = next(iter(ensemble.weights)) if len(ensemble.weights) == 1 else "stack"
         self.calibration_ = ensemble.calibration
