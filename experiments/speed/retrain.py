@@ -56,8 +56,8 @@ def one(smoke: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         tracker = icp.MlflowTracker(tracking_uri=f"sqlite:///{Path(name) / 'mlflow.db'}")
         put_champion(tracker, line.dataset_of(tables, config), Path(name) / "champion")
-        plain = line.train
-        line.train = lambda *args, **more: timed("train", lambda: plain(*args, **more))
+        plain = line.train_configured
+        line.train_configured = lambda *args, **more: timed("train", lambda: plain(*args, **more))
         draw = files_beside_model(rejects)
         outcome = timed("retrain", lambda: icp.retrain(tables, config, tracker, draw=draw))
     return {**clocks, "promoted": float(outcome.promoted)}
