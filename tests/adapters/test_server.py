@@ -44,7 +44,7 @@ def lifecycle() -> Iterator[Any]:
 def server(lifecycle: Any) -> Iterator[Any]:
     if lifecycle["server"].lacks():
         pytest.skip(lifecycle["server"].lacks())
-    with lifecycle["server"].mlflow_server() as running, pytest.MonkeyPatch.context() as patch:
+    with lifecycle["server"].mlflow_server(workers=1) as running, pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         for name, value in running.credentials().items():
             patch.setenv(name, value)
