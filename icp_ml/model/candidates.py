@@ -132,8 +132,11 @@ class TreeMember:
 
     def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
         """Return log-odds, log-odds of each model and contributions."""
-        bags = self.raw_bags(X)
-        return add_bags(bags) / len(bags), bags, self.contributions(X)
+        bags, total = np.empty((len(self.texts), len(X))), np.zeros(X.shape)
+        for bag, tables in enumerate(self._compiled()):
+            bags[bag], parts = tables.look_up(X)
+            total += parts[:, :-1]
+        return add_bags(bags) / len(bags), bags, total / len(self.texts)
 
     def _compiled(self) -> tuple[FastTreeContributions, ...]:
         if self._tables is None:

@@ -47,6 +47,14 @@ def test_contributions_are_those_of_lightgbm(rows, texts):
     )
 
 
+def test_one_pass_gives_the_same_bits_as_three(rows, texts):
+    member = TreeMember(texts)
+    found = member.look_up(rows)
+    wanted = member.raw(rows), member.raw_bags(rows), member.contributions(rows)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_lightgbm_predicts_nothing_once_the_tables_are_there(rows, texts, monkeypatch):
     member = TreeMember(texts)
     before = member.raw(rows[:1]), member.contributions(rows[:1])

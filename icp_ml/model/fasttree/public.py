@@ -181,6 +181,19 @@ class FastTreeContributions:
         self._each_block(rows, lambda low, high, phi: self._engine.total(phi, self._base, raw[low:high]))
         return raw
 
+    def look_up(self, X: Any) -> tuple[Floats, Floats]:
+        """Return what :meth:`predict_raw` and :meth:`contributions` return, in one pass."""
+        rows = read_rows(X, self._forest)
+        raw, out = np.empty(rows.n), np.empty((rows.n, len(self._forest.feature_names) + 1))
+        features, base = self._compiled.binner.features, self._base
+
+        def work(low: int, high: int, phi: Floats) -> None:
+            self._engine.total(phi, base, raw[low:high])
+            self._engine.spread(phi, features, base, out[low:high])
+
+        self._each_block(rows, work)
+        return raw, out
+
     def top(self, X: Any, k: int) -> Top:
         """Return raw score and the ``k`` largest contributions of each sign, without a matrix of all."""
         if k < 1:
