@@ -112,7 +112,7 @@ def keep(result: list[dict[str, object]], folder: Path | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="two repeats of two jobs, nothing written")
+    parser.add_argument("--smoke", action="store_true", help="one repeat of two jobs, nothing written")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--jobs", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
@@ -122,7 +122,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends too
     lacks = server.lacks()
     stores = [kind for kind in asked.stores if not (lacks and kind.startswith("PostgreSQL"))]
-    count, jobs = (2, [2]) if asked.smoke else (asked.repeats, asked.jobs)
+    count, jobs = (1, [2]) if asked.smoke else (asked.repeats, asked.jobs)
     result: list[dict[str, object]] = []
     world.warm_up()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
