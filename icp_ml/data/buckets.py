@@ -27,8 +27,8 @@ from icp_ml.data.features import build_features
 from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Schema
 from icp_ml.data.screen import Screen
-from icp_ml.data.tables import Tables, _screen
-from icp_ml.data.values import MISSING_TEXT, TEXT_DTYPE, clean_ids
+from icp_ml.data.tables import Tables, screen_table
+from icp_ml.data.values import TEXT_DTYPE, WHOLE_FLOAT, are_clean_ids, clean_ids
 from icp_ml.data.windows import DateLike, shift_days, to_day, to_days
 from icp_ml.errors import ConfigError, DataWarning, RelationError, TableError
 
@@ -39,8 +39,6 @@ BUCKET_ROWS = 2_000_000
 """Rows of the largest table that a bucket holds, about."""
 MOST_BUCKETS = 500
 _BATCH_ROWS = 1 << 19
-_PLAIN_ID = "^[!-~]([ -~]*[!-~])?$"
-_WHOLE_FLOAT = r"^\s*\d+\.0\s*$"
 _LONG_AGO = np.datetime64("0001-01-01")
 _TYPED = {
     "date": (pa.types.is_temporal, "a date type"),
@@ -139,7 +137,7 @@ class Buckets:
     def _read(self, number: int) -> Tables | None:
         frames = {name: _bucket(self.folder, name, number) for name in self.rows_in}
         screens = {
-            name: _screen(frame, CONTRACTS[name], None)
+            name: screen_table(frame, CONTRACTS[name], None)
             for name, frame in frames.items()
             if len(frame) or not CONTRACTS[name].filled_table
         }
@@ -296,7 +294,7 @@ def _count_floats(ids: Any) -> tuple[int, int]:
     """Count texts such as ``17.0`` and others: read_tables judges by the whole column."""
     if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
         return 0, 0
-    whole = int(pc.sum(pc.match_substring_regex(ids, _WHOLE_FLOAT)).as_py() or 0)
+    whole = int(pc.sum(pc.match_substring_regex(ids, WHOLE_FLOAT)).as_py() or 0)
     return whole, len(ids) - ids.null_count - whole
 
 
@@ -312,12 +310,9 @@ def _bucket_of(ids: Any, n: int) -> Ints:
 
 def _as_clean(ids: Any) -> npt.NDArray[np.object_]:
     """Return ids as ``clean_ids`` does; a batch of clean texts is taken as it is."""
-    if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
-        plain = pc.all(pc.match_substring_regex(ids, _PLAIN_ID)).as_py()
-        none = pc.is_in(pc.ascii_lower(ids), value_set=pa.array(sorted(MISSING_TEXT), type=ids.type))
-        floats = pc.match_substring_regex(ids, _WHOLE_FLOAT)
-        if plain and not ids.null_count and not pc.any(pc.or_(none, floats)).as_py():
-            return np.asarray(ids.to_numpy(zero_copy_only=False))
+    text = pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)
+    if text and are_clean_ids(ids):
+        return np.asarray(ids.to_numpy(zero_copy_only=False))
     return np.asarray(clean_ids(ids.to_pandas()).astype(object).to_numpy())
 
 

@@ -127,7 +127,7 @@ def read_tables(
     for name, contract in CONTRACTS.items():
         if name in raw:
             frame = raw.pop(name).rename(columns=dict((rename or {}).get(name, {})))
-            screens[name] = _screen(frame, contract, day_first)
+            screens[name] = screen_table(frame, contract, day_first)
     known = screens["accounts"].accepted()["account_id"]
     for name, screen in screens.items():
         if name != "accounts":
@@ -144,7 +144,8 @@ def read_tables(
     return Tables(**kept), rejects
 
 
-def _screen(frame: pd.DataFrame, contract: Contract, day_first: bool | None) -> Screen:
+def screen_table(frame: pd.DataFrame, contract: Contract, day_first: bool | None) -> Screen:
+    """Read every cell of one raw table by its contract; the columns of ``frame`` are renamed in place."""
     frame.columns = pd.Index([str(name).strip().lstrip("\ufeff") for name in frame.columns])
     _check_columns(frame, contract)
     if contract.filled_table and not len(frame):

@@ -23,7 +23,10 @@ Days = npt.NDArray[np.datetime64]
 MISSING_TEXT = frozenset({"", "null", "nan", "nat", "n/a", "#n/a", "<na>", "\\n"})
 #: The text dtype of the installed pandas: ``object`` before 3, ``str`` since.
 TEXT_DTYPE = pd.Series(["a"]).dtype
+#: An identifier that a float column made of a whole number.
+WHOLE_FLOAT = r"^\s*\d+\.0\s*$"
 
+_PLAIN_ID = "^[!-~]([ -~]*[!-~])?$"
 _TRUE = frozenset({"1", "true", "yes", "y", "t"})
 _FALSE = frozenset({"0", "false", "no", "n", "f"})
 _CURRENCIES = {
@@ -130,6 +133,20 @@ def clean_ids(series: pd.Series[Any]) -> pd.Series[Any]:
         if len(known) and known.str.fullmatch(r"\d+\.0").all():
             return texts.str.slice(0, -2)
     return texts
+
+
+def are_clean_ids(ids: Any) -> bool:
+    """Whether :func:`clean_ids` leaves an arrow array of texts as it is; False also where it might not.
+
+    Examples
+    --------
+    >>> [are_clean_ids(pa.array(ids)) for ids in (["a1", "Acme, Inc."], ["17.0"], [" a1"], ["a1", None])]
+    [True, False, False, False]
+    """
+    plain = pc.match_substring_regex(ids, _PLAIN_ID)
+    none = pc.is_in(pc.ascii_lower(ids), value_set=pa.array(sorted(MISSING_TEXT), type=ids.type))
+    changed = pc.or_(none, pc.match_substring_regex(ids, WHOLE_FLOAT))
+    return ids.null_count == 0 and bool(pc.all(plain).as_py()) and not pc.any(changed).as_py()
 
 
 def number_of(text: str, *, comma_decimal: bool = False) -> float | None:

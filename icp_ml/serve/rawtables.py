@@ -14,7 +14,7 @@ from icp_ml.data.buckets import BUCKET_ROWS, Buckets, split_tables
 from icp_ml.data.contracts import CONTRACTS
 from icp_ml.data.windows import DateLike, to_day
 from icp_ml.serve.score import InputGaps, quiet_gaps
-from icp_ml.serve.scoreparts import Format, Partition, files_of
+from icp_ml.serve.scoreparts import Format, Partition
 from icp_ml.serve.stream import (
     Job,
     Progress,
@@ -150,9 +150,8 @@ def score_tables(
 def _finished(
     folder: Path, job: Job, entries: list[dict[str, Any]], gaps: InputGaps, buckets: Buckets
 ) -> TablesRun:
-    close_run(folder, job, entries)
+    files = close_run(folder, job, entries)
     gaps.warn(stacklevel=3)
-    files = tuple(path for entry in entries for path in files_of(folder / entry["part"]))
     run = ScoreRun(gaps.rows, files, folder, gaps)
     return TablesRun(run, buckets.rows_in, buckets.tally.counts())
 

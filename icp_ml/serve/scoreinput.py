@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from icp_ml.data.conform import conform
 from icp_ml.data.schema import Feature, Schema
-from icp_ml.data.values import MISSING_TEXT, clean_text
+from icp_ml.data.values import are_clean_ids, clean_text
 from icp_ml.errors import InputMismatchError
-
-_PLAIN_ID = "^[!-~]([ -~]*[!-~])?$"
 
 
 def conformed(features: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -89,10 +86,6 @@ def _clean_ids(column: pd.Series[Any]) -> pd.Series[Any] | None:
     """Return account ids that ``clean_ids`` would leave as they are, None if there are any others."""
     if not isinstance(column.dtype, pd.StringDtype) or column.dtype.storage != "pyarrow":
         return None
-    ids = pa.array(column.array, type=pa.large_string())
-    plain = pc.match_substring_regex(ids, _PLAIN_ID)
-    none = pc.is_in(pc.ascii_lower(ids), value_set=pa.array(sorted(MISSING_TEXT), type=pa.large_string()))
-    floats = pc.ends_with(ids, pattern=".0")
-    if ids.null_count or not pc.all(plain).as_py() or pc.any(none).as_py() or pc.any(floats).as_py():
+    if not are_clean_ids(pa.array(column.array, type=pa.large_string())):
         return None
     return column.reset_index(drop=True)

@@ -176,9 +176,9 @@ def score_parquet(
                     progress(gaps.rows + own.rows, sum(sizes))
             gaps += own
             entries.append(entry)
-    close_run(folder, job, entries)
+    files = close_run(folder, job, entries)
     gaps.warn(stacklevel=2)
-    return ScoreRun(gaps.rows, _files(folder, entries), folder, gaps, kept)
+    return ScoreRun(gaps.rows, files, folder, gaps, kept)
 
 
 def pace_text(done: int, total: int, seconds: float, things: str = "accounts") -> str:
@@ -337,17 +337,15 @@ def finish_part(part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[s
     return entry
 
 
-def close_run(folder: Path, job: Job, entries: list[dict[str, Any]]) -> None:
-    """Write the run file and clear away notes, and parts of an earlier run that this one has no use for."""
+def close_run(folder: Path, job: Job, entries: list[dict[str, Any]]) -> tuple[Path, ...]:
+    """Write the run file and clear away notes and parts that this run has no use for; return its files."""
     shared = {name: job.facts[name] for name in ("model_version", "model_sha256", "dataset_fingerprint")}
     rows = sum(entry["rows"] for entry in entries)
     _write_json(folder / RUN_FILE, {**shared, "rows": rows, "reasons": job.reasons, "parts": entries})
-    kept = set(_files(folder, entries))
+    files = tuple(path for entry in entries for path in files_of(folder / entry["part"]))
+    kept = set(files)
     remove([path for path in [*hidden_files(folder), *part_files(folder)] if path not in kept], folder)
-
-
-def _files(folder: Path, entries: list[dict[str, Any]]) -> tuple[Path, ...]:
-    return tuple(path for entry in entries for path in files_of(folder / entry["part"]))
+    return files
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
+from icp_ml.config import OBJECTIVES
 from icp_ml.data.conform import conform
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.schema import Schema
@@ -35,7 +36,6 @@ Floats = npt.NDArray[np.float64]
 
 MODEL_TARGETS = ("retained", "expanded")
 MIN_EVENTS = 20
-OBJECTIVES = ("probability", "hazard")
 _PACKAGES = ("icp-ml", "lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
 
 
