@@ -24,11 +24,12 @@ import pyarrow.parquet as pq
 
 from icp_ml.data.contracts import CONTRACTS, Contract
 from icp_ml.data.features import build_features
+from icp_ml.data.ids import WHOLE_FLOAT, are_clean_ids, clean_ids
 from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Schema
 from icp_ml.data.screen import Screen
 from icp_ml.data.tables import Tables, screen_table
-from icp_ml.data.values import TEXT_DTYPE, WHOLE_FLOAT, are_clean_ids, clean_ids
+from icp_ml.data.values import TEXT_DTYPE
 from icp_ml.data.windows import DateLike, shift_days, to_day, to_days
 from icp_ml.errors import ConfigError, DataWarning, RelationError, TableError
 

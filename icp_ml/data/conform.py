@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from icp_ml.data.ids import clean_ids, ids_preview
 from icp_ml.data.kinds import code_base, convert, dated_cells, parent_code
 from icp_ml.data.schema import Feature, Schema
 from icp_ml.data.technologies import LIST_DTYPE
-from icp_ml.data.values import TEXT_DTYPE, clean_ids, ids_preview, read_dates
+from icp_ml.data.values import TEXT_DTYPE, read_dates
 from icp_ml.data.windows import Days
 from icp_ml.errors import InputMismatchError, InputWarning
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from icp_ml.data.conform import unknown_column
+from icp_ml.data.ids import ids_preview
 from icp_ml.data.kinds import (
     CODE_COLUMNS,
     CODE_LEVELS,
@@ -27,7 +28,7 @@ from icp_ml.data.post_sale import post_sale_columns, post_sale_features
 from icp_ml.data.schema import KEYS, Feature, Kind, Schema
 from icp_ml.data.tables import Tables
 from icp_ml.data.technologies import encode, list_sizes, tool_lists
-from icp_ml.data.values import TEXT_DTYPE, ids_preview
+from icp_ml.data.values import TEXT_DTYPE
 from icp_ml.data.windows import DateLike, Days, known_by, shift_days, to_day, to_days
 from icp_ml.errors import DataWarning, InputMismatchError, TableError
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from icp_ml.data.conform import conform
+from icp_ml.data.ids import clean_ids, ids_preview
 from icp_ml.data.kinds import (
     CODE_COLUMNS,
     CODE_LEVELS,
@@ -21,7 +22,7 @@ from icp_ml.data.kinds import (
     parent_code,
 )
 from icp_ml.data.schema import KEYS, TARGETS, Family, Feature, Kind, Schema
-from icp_ml.data.values import clean_ids, ids_preview, read_dates, read_flags
+from icp_ml.data.values import read_dates, read_flags
 from icp_ml.errors import ConfigError, NotEnoughDataError, TableError
 
 

@@ -12,13 +12,12 @@ import pandas as pd
 
 from icp_ml.data.contracts import CONTRACTS, Column, Contract
 from icp_ml.data.files import Source, open_tables
+from icp_ml.data.ids import clean_ids, ids_preview
 from icp_ml.data.rejects import Rejects
 from icp_ml.data.screen import Screen
 from icp_ml.data.values import (
-    clean_ids,
     clean_text,
     currency_counts,
-    ids_preview,
     read_dates,
     read_flags,
     read_numbers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -23,10 +22,7 @@ Days = npt.NDArray[np.datetime64]
 MISSING_TEXT = frozenset({"", "null", "nan", "nat", "n/a", "#n/a", "<na>", "\\n"})
 #: The text dtype of the installed pandas: ``object`` before 3, ``str`` since.
 TEXT_DTYPE = pd.Series(["a"]).dtype
-#: An identifier that a float column made of a whole number.
-WHOLE_FLOAT = r"^\s*\d+\.0\s*$"
 
-_PLAIN_ID = "^[!-~]([ -~]*[!-~])?$"
 _TRUE = frozenset({"1", "true", "yes", "y", "t"})
 _FALSE = frozenset({"0", "false", "no", "n", "f"})
 _CURRENCIES = {
@@ -123,30 +119,6 @@ def clean_text(series: pd.Series[Any]) -> pd.Series[Any]:
     texts = np.array([text_of(value) for value in distinct] + [None], dtype=object)
     taken = pd.Series(texts, dtype=TEXT_DTYPE).array.take(codes)
     return pd.Series(taken, index=series.index, name=series.name)
-
-
-def clean_ids(series: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column of identifiers as text; ``17.0`` becomes ``"17"`` if the column was read as floats."""
-    texts = clean_text(series)
-    if not pd.api.types.is_numeric_dtype(series.dtype):
-        known = texts.dropna()
-        if len(known) and known.str.fullmatch(r"\d+\.0").all():
-            return texts.str.slice(0, -2)
-    return texts
-
-
-def are_clean_ids(ids: Any) -> bool:
-    """Whether :func:`clean_ids` leaves an arrow array of texts as it is; False also where it might not.
-
-    Examples
-    --------
-    >>> [are_clean_ids(pa.array(ids)) for ids in (["a1", "Acme, Inc."], ["17.0"], [" a1"], ["a1", None])]
-    [True, False, False, False]
-    """
-    plain = pc.match_substring_regex(ids, _PLAIN_ID)
-    none = pc.is_in(pc.ascii_lower(ids), value_set=pa.array(sorted(MISSING_TEXT), type=ids.type))
-    changed = pc.or_(none, pc.match_substring_regex(ids, WHOLE_FLOAT))
-    return ids.null_count == 0 and bool(pc.all(plain).as_py()) and not pc.any(changed).as_py()
 
 
 def number_of(text: str, *, comma_decimal: bool = False) -> float | None:
@@ -401,8 +373,3 @@ def _day(match: re.Match[str], parts: str) -> date | None:
         return date(year, month, int(found["d"]))
     except ValueError:
         return None
-
-
-def ids_preview(ids: pd.Series[Any] | npt.NDArray[Any] | list[Hashable]) -> str:
-    """Return at most five ids as text for a message."""
-    return ", ".join(str(value) for value in list(dict.fromkeys(list(ids)))[:5])

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml.data import ladders
 from icp_ml.data.schema import Schema
-from icp_ml.insight import columns, ladders
+from icp_ml.insight import columns
 from icp_ml.insight.predicates import Predicate
 
 Search = Literal["interval", "ladder", "levels", "single"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,11 +21,12 @@ from icp_ml.model.estimator import (
     predict_path,
 )
 from icp_ml.model.linear import PENALTIES, LinearModel, fit_linear_path
+from icp_ml.model.steps import SHARES, StepModel, fit_step_path, tables_of
 
 if TYPE_CHECKING:
     from icp_ml.model.fasttree.public import FastTreeContributions
 
-SCORED_ROLES = frozenset({"value", "count", "rare"})
+SCORED_ROLES = frozenset({"value", "count", "rare", "rank"})
 
 
 class Member(Protocol):
@@ -50,17 +52,10 @@ class Member(Protocol):
         """Return a JSON-able dict and LightGBM texts."""
 
 
-@dataclass(frozen=True)
-class AdditiveMember:
-    """Boosters whose trees have one split, held as step tables."""
+class _Tabled:
+    """What holds a step function per encoded column is looked up in them."""
 
-    texts: tuple[str, ...]
     tables: StepTables
-
-    @classmethod
-    def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
-        """Compile the step tables of model texts."""
-        return cls(texts, compile_steps([dump_trees(booster_from_text(text)) for text in texts], n_columns))
 
     @property
     def base(self) -> float:
@@ -83,9 +78,40 @@ class AdditiveMember:
         """Return log-odds, log-odds of each booster and contributions."""
         return self.tables.look_up(X)
 
+
+@dataclass(frozen=True)
+class AdditiveMember(_Tabled):
+    """Boosters whose trees have one split."""
+
+    texts: tuple[str, ...]
+    tables: StepTables
+
+    @classmethod
+    def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
+        """Compile the step tables of model texts."""
+        return cls(texts, compile_steps([dump_trees(booster_from_text(text)) for text in texts], n_columns))
+
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
         return {"kind": "additive", "n_columns": self.tables.n_columns}, list(self.texts)
+
+
+@dataclass(frozen=True)
+class StepMember(_Tabled):
+    """Sums of a few steps, chosen by a lasso."""
+
+    models: tuple[StepModel, ...]
+    tables: StepTables
+
+    @classmethod
+    def from_models(cls, models: tuple[StepModel, ...], n_columns: int) -> StepMember:
+        """Put the steps of all models into one table per column."""
+        return cls(models, tables_of(models, n_columns))
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and no texts."""
+        models = [model.to_state() for model in self.models]
+        return {"kind": "steps", "n_columns": self.tables.n_columns, "models": models}, []
 
 
 class TreeMember:
@@ -199,14 +225,17 @@ class Candidate:
     name
         As in ``PropensityClassifier(candidates=...)``.
     grid
-        Complexities tried out of fold: numbers of trees, or ridge penalties.
+        Complexities tried out of fold: numbers of trees, or penalties, from simple to complex.
     params
-        LightGBM parameters; None for the logistic.
+        LightGBM parameters; None for the logistic and the steps.
+    usual
+        Whether it has weight where nothing speaks for other candidates; the rest must earn theirs.
     """
 
     name: str
     grid: tuple[float, ...]
     params: dict[str, Any] | None
+    usual: bool = True
 
     def path(
         self,
@@ -219,7 +248,7 @@ class Candidate:
     ) -> Floats:
         """Fit on (X, y) and return log-odds of the held-out rows per complexity, shape (grid, rows)."""
         if self.params is None:
-            models = fit_linear_path(X, y, _scored(parts), self.grid, weights)
+            models = self._penalised(X, y, parts, self.grid, weights)
             return np.array([model.raw(held) for model in models])
         rounds = tuple(int(n) for n in self.grid)
         booster = fit_booster(X, y, self.params, seed, rounds[-1], weights)
@@ -233,12 +262,25 @@ class Candidate:
         complexity: float,
         seed: int,
         weights: Floats | None = None,
-    ) -> str | LinearModel:
+    ) -> str | LinearModel | StepModel:
         """Fit one model of the bag."""
         if self.params is None:
             stronger = tuple(penalty for penalty in self.grid if penalty >= complexity)
-            return fit_linear_path(X, y, _scored(parts), stronger, weights)[-1]
+            return self._penalised(X, y, parts, stronger, weights)[-1]
         return booster_to_text(fit_booster(X, y, self.params, seed, int(complexity), weights))
+
+    def _penalised(
+        self,
+        X: Floats,
+        y: Floats,
+        parts: tuple[Part, ...],
+        penalties: tuple[float, ...],
+        weights: Floats | None,
+    ) -> Sequence[LinearModel | StepModel]:
+        if self.name == "steps":
+            return fit_step_path(X, y, penalties, weights)
+        scored = np.array([part.role in SCORED_ROLES for part in parts])
+        return fit_linear_path(X, y, scored, penalties, weights)
 
     def for_rows(self, n_rows: int) -> Candidate:
         """Return the candidate with parameters that suit ``n_rows`` training rows."""
@@ -254,6 +296,8 @@ class Candidate:
 
     def member(self, models: list[Any], n_columns: int) -> Member:
         """Bind fitted models to a member."""
+        if self.name == "steps":
+            return StepMember.from_models(tuple(models), n_columns)
         if self.params is None:
             return LinearMember(tuple(models))
         if self.params["num_leaves"] == 2:
@@ -265,6 +309,8 @@ def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
     """Rebuild a member from what its ``to_state`` gave."""
     if state["kind"] == "linear":
         return LinearMember(tuple(LinearModel.from_state(model) for model in state["models"]))
+    if state["kind"] == "steps":
+        return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
     if state["kind"] == "additive":
         return AdditiveMember.from_texts(tuple(texts), state["n_columns"])
     return TreeMember(tuple(texts))
@@ -308,16 +354,14 @@ CANDIDATES: dict[str, Candidate] = {
             "feature_fraction": 1.0,
             "extra_trees": True,
         },
+        usual=False,
     ),
     "deep": Candidate(
         "deep",
         (10, 20, 30, 45, 60, 80, 100, 130, 160, 200, 250, 310, 380),
         {**_DEEP, "learning_rate": 0.05, "min_data_in_leaf": 8},
     ),
-    "logistic": Candidate("logistic", PENALTIES, None),
+    "steps": Candidate("steps", SHARES, None),
+    "logistic": Candidate("logistic", PENALTIES, None, usual=False),
 }
-DEFAULT_CANDIDATES = ("additive", "random", "deep", "logistic")
-
-
-def _scored(parts: tuple[Part, ...]) -> Any:
-    return np.array([part.role in SCORED_ROLES for part in parts])
+DEFAULT_CANDIDATES = ("additive", "deep", "steps", "random", "logistic")

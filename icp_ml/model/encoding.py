@@ -1,8 +1,8 @@
 """Own numeric encoding: every encoded column belongs to one source feature, so contributions sum back.
 
-Numbers stay numbers. A category becomes a flag per frequent level, and one shrunken target statistic when it
-has many levels. A technologies column becomes a flag per frequent tool, the number of rare tools and the
-number of tools.
+Numbers stay numbers. A category becomes a flag per frequent level, one shrunken target statistic when it has
+many levels, and the number of the step when its levels are steps of a known order (funding stages, bands). A
+technologies column becomes a flag per frequent tool, the number of rare tools and the number of tools.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml.data import ladders
 from icp_ml.data.schema import Schema
 from icp_ml.model.columns import Categories, Columns, Floats, Ints, Tools, read_columns
 from icp_ml.model.folds import group_folds, possible_folds
@@ -36,8 +37,9 @@ class Part:
     feature
         Name of the source feature.
     role
-        ``value``, ``level``, ``other``, ``missing``, ``rate`` (target statistic, log-odds), ``tool``,
-        ``rare`` (number of tools without a flag), ``count`` (number of tools) or ``empty``.
+        ``value``, ``level``, ``other``, ``missing``, ``rank`` (number of a step, NaN = unknown), ``rate``
+        (target statistic, log-odds), ``tool``, ``rare`` (number of tools without a flag), ``count`` (number
+        of tools) or ``empty``.
     value
         The level or tool; empty for the other roles.
     """
@@ -67,11 +69,13 @@ class _CategoryPlan:
     missing_rate: float
     base: float
     known: tuple[str, ...]
+    ranks: dict[str, int] | None = None
 
     def parts(self, feature: str) -> list[Part]:
         parts = [Part(feature, "level", level) for level in self.levels]
         parts += [Part(feature, "other")] if self.other else []
         parts += [Part(feature, "missing")] if self.missing else []
+        parts += [Part(feature, "rank")] if self.ranks is not None else []
         parts += [Part(feature, "rate")] if self.rates is not None else []
         return parts
 
@@ -86,6 +90,9 @@ class _CategoryPlan:
         into[flagged, target[flagged]] = 1.0
         if self.missing:
             into[:, width] = target == -2
+        if self.ranks is not None:
+            ranks = [float(self.ranks.get(level, np.nan)) for level in column.levels]
+            into[:, width + int(self.missing)] = np.array([*ranks, np.nan])[column.codes]
         if self.rates is not None:
             rates = [self.rates.get(level, self.base) for level in column.levels]
             into[:, -1] = np.array([*rates, self.missing_rate])[column.codes]
@@ -351,6 +358,8 @@ def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) 
     none = np.empty(0)
     neutral = float(_level_rates(np.empty(0, dtype=np.int64), 0, none, none, base, prior)[0])
     many = len(present) > RATE_ABOVE
+    known = tuple(column.levels[j] for j in present)
+    steps = ladders.steps(known)
     return _CategoryPlan(
         levels=tuple(column.levels[j] for j in frequent),
         other=bool(frequent) and n_other >= enough,
@@ -358,7 +367,8 @@ def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) 
         rates={column.levels[j]: float(rates[j]) for j in present} if many else None,
         missing_rate=float(rates[-1]),
         base=neutral,
-        known=tuple(column.levels[j] for j in present),
+        known=known,
+        ranks=None if steps is None else dict(zip(known, steps, strict=True)),
     )
 
 

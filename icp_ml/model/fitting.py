@@ -239,7 +239,8 @@ def _choose(family: Sequence[Candidate], paths: dict[str, Floats], data: Learnt)
         best = int(np.argmin([calibrated_loss(log_odds, y, codes, weights).mean() for log_odds in path]))
         complexity[candidate.name], single[candidate.name] = candidate.grid[best], path[best]
     stacked = np.array([single[candidate.name] for candidate in family])
-    shares = choose_weights(stacked, y, codes, weights)
+    usual = np.array([float(candidate.usual) for candidate in family])
+    shares = choose_weights(stacked, y, codes, usual if usual.any() else np.ones(len(family)), weights)
     combined = np.tensordot(shares, stacked, axes=1)
     calibration = fit_calibration(combined, y, codes, weights)
     baseline = fit_calibration(single[BASELINE], y, codes, weights) if BASELINE in single else None

@@ -137,11 +137,11 @@ def fit_linear_path(
         LinearModel(
             knots, centre, beta[:n_columns], flagged, flag_centre, beta[n_columns:-1], float(beta[-1])
         )
-        for beta in _newton_path(Z, y, np.ones(len(y)) if weights is None else weights, penalties)
+        for beta in newton_path(Z, y, np.ones(len(y)) if weights is None else weights, penalties)
     ]
 
 
-def _newton_path(Z: Floats, y: Floats, each: Floats, penalties: tuple[float, ...]) -> list[Floats]:
+def newton_path(Z: Floats, y: Floats, each: Floats, penalties: tuple[float, ...]) -> list[Floats]:
     """Ridge-penalised maximum likelihood per penalty; the last column of ones is the unpenalised intercept.
 
     A Hessian costs far more than a gradient, so each one serves for several damped steps.

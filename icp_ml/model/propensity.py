@@ -33,18 +33,18 @@ BLOCK_ROWS = 16_384
 class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Calibrated probability of a binary outcome from mixed, partly missing columns, for small data.
 
-    Candidates compete out of fold in account-grouped folds; the first one (where accounts are few: all alike)
-    stays unless another, or a convex mixture, is better by more than noise. The choice is calibrated by a
-    sigmoid and fitted on all rows as a small bag. Contributions of every source column add up to the
-    calibrated log-odds.
+    Candidates are mixed by convex weights on log-odds, chosen out of account-grouped folds and, with few
+    accounts, close to the usual ones; the mixture is calibrated by a sigmoid and fitted as a small bag.
+    Contributions of every source column add up to the calibrated log-odds.
 
     Parameters
     ----------
     candidates
-        Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (up to 7 leaves), ``"random"``
-        (up to 24 leaves, thresholds drawn at random), ``"deep"`` (up to 16 leaves, the best thresholds),
-        ``"logistic"`` (ridge on normal scores; also the baseline that ``evaluate`` prints); the preferred one
-        first.
+        Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (up to 7 leaves), ``"deep"`` (up
+        to 16 leaves), ``"steps"`` (lasso on bands, levels and tools), which share the weight alike as long as
+        nothing speaks for others, and ``"random"`` (up to 24 leaves, thresholds drawn at random) and
+        ``"logistic"`` (ridge on normal scores; also the baseline that ``evaluate`` prints), which have to
+        earn theirs.
     n_bags
         Models averaged in the final fit, each on 90 % of the accounts.
     n_folds

@@ -7,12 +7,17 @@ from typing import Any, TypeVar, cast
 
 import numba
 
+from icp_ml.model import descent
+
 F = TypeVar("F", bound=Callable[..., Any])
 ROWS = 64
 
 
 def _compiled(function: F) -> F:
     return cast("F", numba.njit(cache=True, nogil=True)(function))
+
+
+descend = _compiled(descent.descend)
 
 
 @_compiled

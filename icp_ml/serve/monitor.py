@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import expit
 
 from icp_ml.data.conform import account_ids, conform
-from icp_ml.data.values import ids_preview
+from icp_ml.data.ids import ids_preview
 from icp_ml.errors import ConfigError, InputMismatchError, NotEnoughDataError
 from icp_ml.insight.wording import target_noun
 from icp_ml.model.columns import read_columns

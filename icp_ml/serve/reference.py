@@ -135,9 +135,11 @@ class Reference:
 
     def percentile(self, fit_score: Floats) -> Floats:
         """Return where each score lies among the training accounts, 0-100; ties share the middle."""
-        values, first, count = np.unique(np.asarray(self.quantiles), return_index=True, return_counts=True)
+        quantiles = np.asarray(self.quantiles)
+        # Between neighbours that are nearly subnormal the slope overflows.
+        quantiles = np.where(np.abs(quantiles) < 1e-290, 0.0, quantiles)
+        values, first, count = np.unique(quantiles, return_index=True, return_counts=True)
         middle = PERCENTILES[first] + (count - 1) / 2.0
-        # between subnormal neighbours the slope overflows
         return np.clip(np.interp(fit_score, values, middle, left=0.0, right=100.0), 0.0, 100.0)
 
     def unseen(self, columns: Columns) -> dict[str, int]:

@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 
 from icp_ml.data.conform import conform
+from icp_ml.data.ids import are_clean_ids
 from icp_ml.data.schema import Feature, Schema
-from icp_ml.data.values import are_clean_ids, clean_text
+from icp_ml.data.values import clean_text
 from icp_ml.errors import InputMismatchError
 
 

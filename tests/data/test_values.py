@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icp_ml.data.ids import clean_ids
 from icp_ml.data.values import (
-    clean_ids,
     clean_text,
     currency_counts,
     number_of,

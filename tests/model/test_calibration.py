@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from icp_ml.model.calibration import Calibration, base_log_odds, fit_calibration, log_loss_rows
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
-from icp_ml.model.stacking import choose_weights, standard_error
+from icp_ml.model.stacking import choose_weights
 
 
 def scores(n: int, slope: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -92,34 +92,40 @@ def test_subsample_takes_whole_accounts_of_both_outcomes():
     assert all(np.isin(np.flatnonzero(codes == code), rows).all() for code in np.unique(codes[rows]))
 
 
-def test_another_candidate_or_a_mixture_is_taken_only_when_it_is_clearly_better():
+def test_weights_stay_usual_with_few_accounts_and_follow_the_data_with_many():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 6000))
     y = (rng.random(6000) < expit(one + other)).astype(float)
-    codes = np.arange(6000)
-    weights = choose_weights(np.array([one, other]), y, codes)
+    codes, both = np.arange(6000), np.ones(2)
+    weights = choose_weights(np.array([one, other]), y, codes, both)
     assert weights.sum() == pytest.approx(1.0)
     assert weights == pytest.approx([0.5, 0.5], abs=0.11)
-    assert choose_weights(np.array([other, one + other]), y, codes).tolist() == [0.0, 1.0]
-    worse = one + other + 0.3 * rng.normal(size=6000)
-    assert choose_weights(np.array([one + other, worse]), y, codes).tolist() == [1.0, 0.0]
-    # accounts enough for a preference, too few to tell the two apart: the preferred one stays
-    alike = one + other + 0.03 * rng.normal(size=6000)
-    some = slice(2000, 2600)
-    assert choose_weights(np.array([alike[some], (one + other)[some]]), y[some], codes[:600]).tolist() == [
-        1.0,
-        0.0,
-    ]
-    # too few for a preference: all alike
+    assert choose_weights(np.array([other, one + other]), y, codes, both) == pytest.approx([0, 1], abs=0.1)
+    worse = one + other + 0.5 * rng.normal(size=6000)
+    assert choose_weights(np.array([one + other, worse]), y, codes, both)[0] > 0.9
     few = slice(0, 60)
-    assert choose_weights(np.array([worse[few], (one + other)[few]]), y[few], codes[few]).tolist() == [
-        0.5,
-        0.5,
-    ]
-    assert choose_weights(one[None, :], y, codes).tolist() == [1.0]
+    pair = np.array([worse[few], (one + other)[few]])
+    assert choose_weights(pair, y[few], codes[few], both) == pytest.approx([0.5, 0.5], abs=0.1)
+    assert choose_weights(one[None, :], y, codes, np.ones(1)).tolist() == [1.0]
 
 
-def test_standard_error_counts_accounts():
-    values = np.random.default_rng(0).normal(size=500)
-    once = standard_error(values, np.arange(500))
-    assert standard_error(np.repeat(values, 4), np.repeat(np.arange(500), 4)) == pytest.approx(once)
+def test_an_unusual_candidate_earns_its_weight():
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(2, 6000))
+    y = (rng.random(6000) < expit(one + other)).astype(float)
+    codes, usual = np.arange(6000), np.array([1.0, 0.0])
+    assert choose_weights(np.array([one, other]), y, codes, usual)[1] > 0.3
+    few = slice(0, 400)
+    pair = np.array([one, 0.3 * other + rng.normal(size=6000)])[:, few]
+    alike = choose_weights(pair, y[few], codes[few], np.ones(2))[1]
+    assert choose_weights(pair, y[few], codes[few], usual)[1] < alike
+
+
+def test_rows_of_one_account_are_not_more_evidence():
+    rng = np.random.default_rng(2)
+    one, other = rng.normal(size=(2, 300))
+    y = (rng.random(300) < expit(0.6 * one + 0.2 * other)).astype(float)
+    once = choose_weights(np.array([one, other]), y, np.arange(300), np.ones(2))
+    pair, codes = np.repeat([one, other], 8, axis=1), np.repeat(np.arange(300), 8)
+    again = choose_weights(pair, np.repeat(y, 8), codes, np.ones(2))
+    assert again == pytest.approx(once, abs=0.1)

@@ -54,6 +54,7 @@ def reference(quantiles: np.ndarray) -> Reference:
     st.lists(st.floats(0, 1), min_size=2, max_size=50), st.lists(st.floats(-1, 2), min_size=2, max_size=50)
 )
 @example([0.0, 2.2250738585072014e-308], [0.0, 2.225073858507e-311])
+@example([0.0, 1.0, 2.2250738585072014e-308], [0.5, 2.225073858507e-311])
 def test_percentile_is_monotone_and_within_0_100(training: list[float], scored: list[float]) -> None:
     quantiles = np.percentile(training, np.linspace(0, 100, 101))
     percentile = reference(quantiles).percentile(np.sort(np.array(scored)))

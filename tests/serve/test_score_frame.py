@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from icp_ml.data.dataset import Dataset
-from icp_ml.data.values import clean_ids
+from icp_ml.data.ids import clean_ids
 from icp_ml.errors import ConfigError, InputMismatchError, InputWarning
 from icp_ml.serve.reference import Ratios
 from icp_ml.serve.score import InputGaps, score_columns

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import icp_ml as icp
+from icp_ml.data.ladders import steps
 from icp_ml.insight.candidates import build_design
-from icp_ml.insight.ladders import steps
 
 
 @pytest.mark.parametrize(
