@@ -15,6 +15,8 @@ PULL = 6.0
 """Nats that a weight vector at distance 1 from the usual one has to gain."""
 EARNED = 2.0
 """Nats that a candidate without usual weight has to gain, times its weight: it also costs time to score."""
+SMALL, WORTH = 0.2, 1.0
+"""A weight up to SMALL that gains less than WORTH nats isn't worth the time that it takes to score."""
 
 
 def choose_weights(
@@ -25,7 +27,8 @@ def choose_weights(
     They minimise the out-of-fold log loss, summed over accounts, plus :data:`PULL` times the squared distance
     from the usual weights and :data:`EARNED` times the weight of others: with few accounts what looks best is
     mostly luck and the errors of candidates partly cancel, with many the data speak. Weight moves from one
-    candidate to another in twelfths or a little less, for as long as the best such move gains.
+    candidate to another in twelfths or a little less, for as long as the best such move gains; small weights
+    that gain next to nothing are dropped.
 
     Parameters
     ----------
@@ -48,7 +51,7 @@ def choose_weights(
     start = usual / usual.sum()
     total = int(usual.sum()) * -(-STEPS // int(usual.sum()))
 
-    def loss(units: Ints) -> float:
+    def loss(units: Ints | Floats) -> float:
         shares = units / total
         mixed = np.tensordot(shares, log_odds, axes=1)
         price = PULL * ((shares - start) ** 2).sum() + EARNED * shares[usual == 0].sum()
@@ -60,8 +63,13 @@ def choose_weights(
         tried = [(loss(units), units) for units in _moves(best)]
         lower, units = min(tried, key=itemgetter(0), default=(least, best))
         if lower >= least:
-            return np.asarray(best / total, dtype=np.float64)
+            break
         least, best = lower, units
+    for smallest in np.argsort(best, kind="stable"):
+        rest = np.where(np.arange(len(best)) == smallest, 0, best)
+        if 0 < best[smallest] <= total * SMALL and loss(rest * total / rest.sum()) < least + WORTH:
+            best = rest
+    return np.asarray(best / best.sum(), dtype=np.float64)
 
 
 def _moves(units: Ints) -> list[Ints]:

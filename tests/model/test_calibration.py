@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from icp_ml.model import stacking
 from icp_ml.model.calibration import Calibration, base_log_odds, fit_calibration, log_loss_rows
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.stacking import choose_weights
@@ -129,3 +130,14 @@ def test_rows_of_one_account_are_not_more_evidence():
     pair, codes = np.repeat([one, other], 8, axis=1), np.repeat(np.arange(300), 8)
     again = choose_weights(pair, np.repeat(y, 8), codes, np.ones(2))
     assert again == pytest.approx(once, abs=0.1)
+
+
+def test_a_small_weight_that_gains_next_to_nothing_is_dropped():
+    rng = np.random.default_rng(4)
+    one = rng.normal(size=2000)
+    y = (rng.random(2000) < expit(one)).astype(float)
+    family = np.array([one, one + 1.2 * rng.normal(size=2000), one + 1.5 * rng.normal(size=2000)])
+    weights = choose_weights(family, y, np.arange(2000), np.ones(3))
+    assert weights.sum() == pytest.approx(1.0)
+    assert ((weights == 0) | (weights > stacking.SMALL)).all()
+    assert (weights == 0).any()
