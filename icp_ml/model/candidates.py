@@ -42,11 +42,12 @@ class Member(Protocol):
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each model of the bag, shape (bags, rows)."""
 
-    def contributions(self, X: Floats) -> Floats:
-        """Return contributions (rows, encoded columns); with :attr:`base` they add up to :meth:`raw`."""
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add contributions, times ``scale``, to ``parts``; return :meth:`raw` and :meth:`raw_bags`.
 
-    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return :meth:`raw`, :meth:`raw_bags` and :meth:`contributions`, bit for bit."""
+        ``parts`` has shape (encoded columns, rows); with :attr:`base` contributions add up to :meth:`raw`,
+        and the two returned are the same to the last bit.
+        """
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
@@ -70,13 +71,9 @@ class _Tabled:
         """Return log-odds of each booster, shape (bags, rows)."""
         return self.tables.raw_bags(X)
 
-    def contributions(self, X: Floats) -> Floats:
-        """Return contributions per encoded column."""
-        return self.tables.contributions(X)
-
-    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return log-odds, log-odds of each booster and contributions."""
-        return self.tables.look_up(X)
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add scaled contributions to ``parts``; return log-odds and those of each model."""
+        return self.tables.add_to(parts, X, scale)
 
 
 @dataclass(frozen=True)
@@ -149,20 +146,11 @@ class TreeMember:
         """Return log-odds of each booster, shape (bags, rows)."""
         return np.array([tables.predict_raw(X) for tables in self._compiled()])
 
-    def contributions(self, X: Floats) -> Floats:
-        """Return contributions per encoded column."""
-        total = np.zeros(X.shape)
-        for tables in self._compiled():
-            total += tables.contributions(X)[:, :-1]
-        return total / len(self.texts)
-
-    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return log-odds, log-odds of each model and contributions."""
-        bags, total = np.empty((len(self.texts), len(X))), np.zeros(X.shape)
-        for bag, tables in enumerate(self._compiled()):
-            bags[bag], parts = tables.look_up(X)
-            total += parts[:, :-1]
-        return add_bags(bags) / len(bags), bags, total / len(self.texts)
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add scaled contributions to ``parts``; return log-odds and those of each booster."""
+        each = scale / len(self.texts)
+        bags = np.array([tables.add_to(parts, X, each) for tables in self._compiled()])
+        return add_bags(bags) / len(bags), bags
 
     def _compiled(self) -> tuple[FastTreeContributions, ...]:
         if self._tables is None:
@@ -199,17 +187,12 @@ class LinearMember:
         """Return log-odds of each model, shape (bags, rows)."""
         return np.array([model.raw(X) for model in self.models])
 
-    def contributions(self, X: Floats) -> Floats:
-        """Return contributions per encoded column."""
-        total = np.zeros(X.shape)
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add scaled contributions to ``parts``; return log-odds and those of each model."""
         for model in self.models:
-            total += model.contributions(X)
-        return total / len(self.models)
-
-    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return log-odds, log-odds of each model and contributions."""
+            parts += (scale / len(self.models)) * model.contributions(X).T
         bags = self.raw_bags(X)
-        return add_bags(bags) / len(bags), bags, self.contributions(X)
+        return add_bags(bags) / len(bags), bags
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and no texts."""

@@ -59,22 +59,28 @@ class StepTables:
     base: Floats
     n_columns: int
 
-    def contributions(self, X: Floats) -> Floats:
-        """Return contributions averaged over bags, shape (rows, encoded columns)."""
-        return self._look_up(X, self._means, parts=True)[1]
-
     def raw(self, X: Floats) -> Floats:
         """Return log-odds averaged over bags."""
-        return np.asarray(self._look_up(X, self._means, parts=False)[0][0])
+        return np.asarray(self._look_up(X, self._means, np.empty((0, 0)), 1.0)[0])
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each bag, shape (bags, rows)."""
-        return self._look_up(X, self._all, parts=False)[0][1:]
+        return self._look_up(X, self._all, np.empty((0, 0)), 1.0)[1:]
 
-    def look_up(self, X: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return what :meth:`raw`, :meth:`raw_bags` and :meth:`contributions` return, in one pass."""
-        totals, parts = self._look_up(X, self._all, parts=True)
-        return totals[0], totals[1:], parts
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Return what :meth:`raw` and :meth:`raw_bags` return, and add contributions to ``parts``.
+
+        Parameters
+        ----------
+        parts
+            Shape (encoded columns, rows); contributions averaged over bags are added, times ``scale``.
+        X
+            Encoded matrix.
+        scale
+            Weight of the tables.
+        """
+        totals = self._look_up(X, self._all, parts, scale)
+        return totals[0], totals[1:]
 
     @cached_property
     def _means(self) -> _Flat:
@@ -84,14 +90,15 @@ class StepTables:
     def _all(self) -> _Flat:
         return _flat(self.tables, self.base, bags=True)
 
-    def _look_up(self, X: Floats, flat: _Flat, *, parts: bool) -> tuple[Floats, Floats]:
+    def _look_up(self, X: Floats, flat: _Flat, parts: Floats, scale: float) -> Floats:
         totals = np.repeat(flat.base[:, None], len(X), axis=1)
-        found = np.zeros((self.n_columns if parts else 0, len(X) if parts else 0))
         if len(X) >= KERNEL_ROWS and has_numba():
             from icp_ml.model.stepkernel import look_up
 
-            look_up(X, flat.columns, flat.thresholds, flat.start, flat.steps, flat.missing, totals, found)
-            return totals, found.T
+            look_up(
+                X, flat.columns, flat.thresholds, flat.start, flat.steps, flat.missing, totals, parts, scale
+            )
+            return totals
         for t, column in enumerate(flat.columns.tolist()):
             first, last = int(flat.start[t]), int(flat.start[t + 1])
             values = X[:, column]
@@ -101,9 +108,9 @@ class StepTables:
             if unknown.any():
                 steps[unknown] = flat.missing[t]
             totals += steps.T
-            if parts:
-                found[column] = steps[:, 0]
-        return totals, found.T
+            if len(parts):
+                parts[column] += scale * steps[:, 0]
+        return totals
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,10 +59,7 @@ class Ensemble:
 
     def contributions(self, matrix: Floats) -> Floats:
         """Return contributions per encoded column; they and :attr:`base_value` add up to :meth:`log_odds`."""
-        parts = {name: self.members[name].contributions(matrix) for name in self.weights}
-        total = self._weighted(parts)
-        total *= self.calibration.slope
-        return total
+        return self.explained(matrix)[2]
 
     def interval(self, matrix: Floats) -> tuple[Floats, Floats]:
         """Return the ends of a 90 % interval of the probability: bag spread and calibration uncertainty."""
@@ -71,12 +68,13 @@ class Ensemble:
 
     def explained(self, matrix: Floats) -> tuple[Floats, tuple[Floats, Floats], Floats]:
         """Return :meth:`log_odds`, :meth:`interval` and :meth:`contributions`, bit for bit, in one pass."""
-        found = {name: self.members[name].look_up(matrix) for name in self.weights}
-        raw, bags, parts = (
-            self._weighted({name: values[i] for name, values in found.items()}) for i in range(3)
-        )
-        parts *= self.calibration.slope
-        return self.calibration.apply(raw), self._ends(raw, bags), parts
+        parts = np.zeros(matrix.shape[::-1])
+        found = {
+            name: self.members[name].add_to(parts, matrix, self.calibration.slope * weight)
+            for name, weight in self.weights.items()
+        }
+        raw, bags = (self._weighted({name: values[i] for name, values in found.items()}) for i in range(2))
+        return self.calibration.apply(raw), self._ends(raw, bags), parts.T
 
     def _ends(self, combined: Floats, bags: Floats) -> tuple[Floats, Floats]:
         variance = self.calibration.variance(combined)

@@ -22,9 +22,17 @@ descend = _compiled(descent.descend)
 
 @_compiled
 def look_up(
-    X: Any, columns: Any, thresholds: Any, start: Any, steps: Any, missing: Any, totals: Any, parts: Any
+    X: Any,
+    columns: Any,
+    thresholds: Any,
+    start: Any,
+    steps: Any,
+    missing: Any,
+    totals: Any,
+    parts: Any,
+    scale: float,
 ) -> None:
-    """Add each table's steps to ``totals`` (width, rows) and write the first of them into ``parts``.
+    """Add each table's steps to ``totals`` (width, rows) and the first of them, scaled, to ``parts``.
 
     Table ``t`` has its thresholds at ``start[t]:start[t + 1]`` and one row of ``steps`` more than thresholds.
     ``parts`` has shape (columns, rows), or (0, 0) if they aren't wanted.
@@ -52,4 +60,4 @@ def look_up(
                 for w in range(width):
                     totals[w, r] += row[w]
                 if wanted:
-                    parts[column, r] = row[0]
+                    parts[column, r] += scale * row[0]

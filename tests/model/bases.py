@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,3 +57,10 @@ def make_base(n: int = 300, seed: int = 0, signal: float = 1.0) -> Base:
         }
     )
     return Base(features, y, features["account_id"].to_numpy())
+
+
+def look_up(member: Any, X: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return log-odds, those of each model and scaled contributions (rows, columns) of a member."""
+    parts = np.zeros(X.shape[::-1])
+    raw, bags = member.add_to(parts, X, scale)
+    return raw, bags, parts.T

@@ -14,6 +14,7 @@ from icp_ml.errors import BundleError
 from icp_ml.model.candidates import CANDIDATES, TreeMember, member_from_state
 from icp_ml.model.estimator import booster_from_text, booster_to_text, fit_booster
 from icp_ml.model.fasttree import public
+from tests.model.bases import look_up
 
 BAGS = 3
 
@@ -39,25 +40,25 @@ def test_contributions_are_those_of_lightgbm(rows, texts):
     boosters = [booster_from_text(text) for text in texts]
     wanted = np.mean([booster.predict(rows, pred_contrib=True, num_threads=1) for booster in boosters], 0)
     raw = np.array([booster.predict(rows, raw_score=True, num_threads=1) for booster in boosters])
-    np.testing.assert_allclose(member.contributions(rows), wanted[:, :-1], rtol=0, atol=1e-12)
+    parts = look_up(member, rows)[2]
+    np.testing.assert_allclose(parts, wanted[:, :-1], rtol=0, atol=1e-12)
     np.testing.assert_allclose(member.base, wanted[0, -1], rtol=0, atol=1e-12)
     np.testing.assert_allclose(member.raw_bags(rows), raw, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(
-        member.base + member.contributions(rows).sum(axis=1), member.raw(rows), rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(member.base + parts.sum(axis=1), member.raw(rows), rtol=0, atol=1e-12)
 
 
-def test_one_pass_gives_the_same_bits_as_three(rows, texts):
+def test_one_pass_gives_the_same_bits_as_two_and_in_any_order_of_memory(rows, texts):
     member = TreeMember(texts)
-    found = member.look_up(rows)
-    wanted = member.raw(rows), member.raw_bags(rows), member.contributions(rows)
-    for one, other in zip(found, wanted, strict=True):
+    raw, bags, parts = look_up(member, rows)
+    np.testing.assert_array_equal(raw, member.raw(rows))
+    np.testing.assert_array_equal(bags, member.raw_bags(rows))
+    for one, other in zip(look_up(member, np.asfortranarray(rows)), (raw, bags, parts), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_lightgbm_predicts_nothing_once_the_tables_are_there(rows, texts, monkeypatch):
     member = TreeMember(texts)
-    before = member.raw(rows[:1]), member.contributions(rows[:1])
+    before = member.raw(rows[:1]), look_up(member, rows[:1])[2]
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("LightGBM was asked")
@@ -65,16 +66,16 @@ def test_lightgbm_predicts_nothing_once_the_tables_are_there(rows, texts, monkey
     monkeypatch.setattr(lightgbm.Booster, "predict", refuse)
     for n in (1, 30, len(rows)):
         assert member.raw(rows[:n])[0] == before[0][0]
-        np.testing.assert_array_equal(member.contributions(rows[:n])[0], before[1][0])
+        np.testing.assert_array_equal(look_up(member, rows[:n])[2][0], before[1][0])
 
 
 def test_a_row_alone_gives_the_bits_it_gives_in_the_crowd(rows, texts):
     member = TreeMember(texts)
-    raw, bags, parts = member.raw(rows), member.raw_bags(rows), member.contributions(rows)
+    raw, bags, parts = look_up(member, rows)
     for i in range(0, len(rows), 29):
         np.testing.assert_array_equal(member.raw(rows[[i]]), raw[[i]])
         np.testing.assert_array_equal(member.raw_bags(rows[[i]]), bags[:, [i]])
-        np.testing.assert_array_equal(member.contributions(rows[[i]]), parts[[i]])
+        np.testing.assert_array_equal(look_up(member, rows[[i]])[2], parts[[i]])
 
 
 def test_tables_are_made_once_by_many_threads_and_stored_nowhere(rows, texts, monkeypatch):

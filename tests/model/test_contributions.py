@@ -17,6 +17,7 @@ from icp_ml.model.estimator import (
     predict_path,
     predict_raw,
 )
+from tests.model.bases import look_up
 
 PARAMS = {
     "num_leaves": 2,
@@ -47,13 +48,13 @@ def test_step_tables_equal_pred_contrib(extra_trees):
     # Unknown where training knew everything, and values beyond all thresholds, too.
     new = np.vstack([data(1)[0], np.full((1, 5), np.nan), np.zeros((1, 5)), np.full((1, 5), 1e9)])
     oracle = np.mean([predict_contributions(booster, new) for booster in boosters], axis=0)
-    np.testing.assert_allclose(tables.contributions(new), oracle, atol=1e-12)
+    parts = look_up(tables, new)[2]
+    np.testing.assert_allclose(parts, oracle, atol=1e-12)
+    np.testing.assert_allclose(look_up(tables, new, -0.3)[2], -0.3 * oracle, atol=1e-12)
     np.testing.assert_allclose(tables.base, [expected_value(booster) for booster in boosters], atol=1e-12)
     np.testing.assert_allclose(tables.raw_bags(new), [predict_raw(b, new) for b in boosters], atol=1e-12)
     np.testing.assert_allclose(tables.raw(new), tables.raw_bags(new).mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(
-        tables.base.mean() + tables.contributions(new).sum(axis=1), tables.raw(new), atol=1e-12
-    )
+    np.testing.assert_allclose(tables.base.mean() + parts.sum(axis=1), tables.raw(new), atol=1e-12)
 
 
 def test_values_on_a_threshold_fall_as_in_lightgbm():
@@ -71,9 +72,7 @@ def test_values_on_a_threshold_fall_as_in_lightgbm():
                 np.nextafter(thresholds, -np.inf),
             ]
         )
-        np.testing.assert_allclose(
-            tables.contributions(rows), predict_contributions(booster, rows), atol=1e-12
-        )
+        np.testing.assert_allclose(look_up(tables, rows)[2], predict_contributions(booster, rows), atol=1e-12)
 
 
 def test_trees_without_a_split_are_a_base_value():
@@ -131,12 +130,12 @@ def test_kernel_and_numpy_give_the_same_bits_alone_and_in_the_crowd(monkeypatch)
     X = np.vstack([X, np.full((1, 5), np.nan)])
     boosters = [fit_booster(X[:-1], y, PARAMS, seed, 60) for seed in range(3)]
     tables = compile_steps([dump_trees(booster) for booster in boosters], X.shape[1])
-    plain = (*tables.look_up(X), tables.raw(X), tables.raw_bags(X), tables.contributions(X))
+    plain = (*look_up(tables, X, 0.7), tables.raw(X), tables.raw_bags(X))
     monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
     for order in ("C", "F"):
         asked = np.asarray(X, order=order)
-        found = (*tables.look_up(asked), tables.raw(asked), tables.raw_bags(asked))
-        for one, other in zip((*found, tables.contributions(asked)), plain, strict=True):
+        found = (*look_up(tables, asked, 0.7), tables.raw(asked), tables.raw_bags(asked))
+        for one, other in zip(found, plain, strict=True):
             np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(plain[0], plain[3])
     np.testing.assert_array_equal(plain[1], plain[4])

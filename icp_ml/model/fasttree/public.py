@@ -181,18 +181,28 @@ class FastTreeContributions:
         self._each_block(rows, lambda low, high, phi: self._engine.total(phi, self._base, raw[low:high]))
         return raw
 
-    def look_up(self, X: Any) -> tuple[Floats, Floats]:
-        """Return what :meth:`predict_raw` and :meth:`contributions` return, in one pass."""
+    def add_to(self, parts: Floats, X: Any, scale: float) -> Floats:
+        """Return what :meth:`predict_raw` returns, and add contributions to ``parts`` in the same pass.
+
+        Parameters
+        ----------
+        parts
+            Shape (input columns, rows); contributions are added, times ``scale``, without the base value.
+        X
+            Rows.
+        scale
+            Weight of the model in a sum of models.
+        """
         rows = read_rows(X, self._forest)
-        raw, out = np.empty(rows.n), np.empty((rows.n, len(self._forest.feature_names) + 1))
-        features, base = self._compiled.binner.features, self._base
+        raw, features = np.empty(rows.n), self._compiled.binner.features.tolist()
 
         def work(low: int, high: int, phi: Floats) -> None:
-            self._engine.total(phi, base, raw[low:high])
-            self._engine.spread(phi, features, base, out[low:high])
+            self._engine.total(phi, self._base, raw[low:high])
+            for row, column in zip(phi, features, strict=True):
+                parts[column, low:high] += scale * row
 
         self._each_block(rows, work)
-        return raw, out
+        return raw
 
     def top(self, X: Any, k: int) -> Top:
         """Return raw score and the ``k`` largest contributions of each sign, without a matrix of all."""

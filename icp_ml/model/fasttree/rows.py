@@ -26,7 +26,7 @@ class Rows:
     n
         How many.
     block
-        From first row and end to a C-ordered float64 matrix of these rows.
+        From first row and end to a float64 matrix of these rows, in whatever order of memory.
     """
 
     n: int
@@ -60,7 +60,7 @@ def read_rows(X: Any, forest: Forest) -> Rows:
             dtype=str(values.dtype),
         )
     _check_width(values.shape, n_features)
-    return Rows(len(values), lambda low, high: np.ascontiguousarray(values[low:high], dtype=np.float64))
+    return Rows(len(values), lambda low, high: np.asarray(values[low:high], dtype=np.float64))
 
 
 def _check_width(shape: tuple[int, ...], n_features: int) -> None:
