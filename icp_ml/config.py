@@ -73,12 +73,16 @@ class ModelConfig:
         windows that aren't over.
     allow_leaks
         Features that may separate an outcome, because you know why they do.
+    rising, falling
+        Numeric or yes/no features with which no chance may fall, or rise.
     """
 
     seed: int = 0
     reasons: int = 3
     objective: str = "probability"
     allow_leaks: tuple[str, ...] = ()
+    rising: tuple[str, ...] = ()
+    falling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(tmp_path, text, nearest
 
 
 def test_a_name_like_no_other_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="Known: allow_leaks, objective, reasons, seed") as caught:
+    with pytest.raises(ConfigError, match="Known: allow_leaks, falling, objective, .*, seed") as caught:
         parse_config({"model": {"qqqqqq": 1}})
 
     assert caught.value.nearest is None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from icp_ml.errors import ConfigError
 
 Kind = Literal["numeric", "category", "boolean", "technologies"]
 Family = Literal["firmographic", "technographic", "readiness", "post_sale"]
@@ -27,16 +30,21 @@ class Feature:
         What sort of knowledge it is; ``post_sale`` is never in the fit model unless asked for.
     point_in_time
         False where only today's value exists, so that a past snapshot sees the present.
+    direction
+        1 where the chance must not fall as the value rises, -1 where it must not rise; numbers and yes/no
+        only.
     """
 
     name: str
     kind: Kind
     family: Family = "firmographic"
     point_in_time: bool = True
+    direction: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain dict for JSON."""
-        return asdict(self)
+        """Return a plain dict for JSON; without a direction there is no key of that name."""
+        state = asdict(self)
+        return state if self.direction else {key: state[key] for key in state if key != "direction"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,35 @@ class Schema:
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Return the names of all features of the given kinds, in order."""
         return [feature.name for feature in self.features if feature.kind in kinds]
+
+    def directed(self, *, rising: Iterable[str] = (), falling: Iterable[str] = ()) -> Schema:
+        """Return a schema with :attr:`Feature.direction` set for some features.
+
+        Raises
+        ------
+        ConfigError
+            If a name is no feature, is in both lists, or isn't a number or yes/no.
+        """
+        direction = dict.fromkeys(rising, 1)
+        both = sorted(set(direction) & set(falling))
+        direction |= dict.fromkeys(falling, -1)
+        ordered = self.of_kind("numeric", "boolean")
+        wrong = sorted(set(direction) - set(ordered))
+        if wrong or both:
+            raise ConfigError(
+                "expected rising and falling to name different numeric or yes/no features, found "
+                + ", ".join([*(f"{name!r} in both" for name in both), *(repr(name) for name in wrong)])
+                + f": choose among {ordered}",
+                both=both,
+                unknown=wrong,
+            )
+        return replace(
+            self,
+            features=tuple(
+                replace(feature, direction=direction.get(feature.name, feature.direction))
+                for feature in self.features
+            ),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict for JSON."""

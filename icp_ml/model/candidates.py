@@ -234,7 +234,7 @@ class Candidate:
             models = self._penalised(X, y, parts, self.grid, weights)
             return np.array([model.raw(held) for model in models])
         rounds = tuple(int(n) for n in self.grid)
-        booster = fit_booster(X, y, self.params, seed, rounds[-1], weights)
+        booster = fit_booster(X, y, self.params | _monotone(parts), seed, rounds[-1], weights)
         return predict_path(booster, held, rounds)
 
     def fit_one(
@@ -250,7 +250,8 @@ class Candidate:
         if self.params is None:
             stronger = tuple(penalty for penalty in self.grid if penalty >= complexity)
             return self._penalised(X, y, parts, stronger, weights)[-1]
-        return booster_to_text(fit_booster(X, y, self.params, seed, int(complexity), weights))
+        fitting = self.params | _monotone(parts)
+        return booster_to_text(fit_booster(X, y, fitting, seed, int(complexity), weights))
 
     def _penalised(
         self,
@@ -260,10 +261,11 @@ class Candidate:
         penalties: tuple[float, ...],
         weights: Floats | None,
     ) -> Sequence[LinearModel | StepModel]:
+        directions = np.array([part.direction for part in parts])
         if self.name == "steps":
-            return fit_step_path(X, y, penalties, weights)
+            return fit_step_path(X, y, penalties, weights, directions)
         scored = np.array([part.role in SCORED_ROLES for part in parts])
-        return fit_linear_path(X, y, scored, penalties, weights)
+        return fit_linear_path(X, y, scored, penalties, weights, directions)
 
     def for_rows(self, n_rows: int) -> Candidate:
         """Return the candidate with parameters that suit ``n_rows`` training rows."""
@@ -286,6 +288,11 @@ class Candidate:
         if self.params["num_leaves"] == 2:
             return AdditiveMember.from_texts(tuple(models), n_columns)
         return TreeMember(tuple(models))
+
+
+def _monotone(parts: tuple[Part, ...]) -> dict[str, Any]:
+    directions = [part.direction for part in parts]
+    return {"monotone_constraints": directions} if any(directions) else {}
 
 
 def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:

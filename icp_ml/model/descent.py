@@ -8,11 +8,12 @@ SWEEPS = 200
 NEAR = 1e-5
 
 
-def descend(cross: Any, slope: Any, beta: Any, penalties: Any, ridges: Any) -> None:
+def descend(cross: Any, slope: Any, beta: Any, penalties: Any, ridges: Any, signs: Any) -> None:
     """Minimise b'Cb/2 - (slope at beta)'b + penalties'|b| + ridges'b²/2 in place, started from ``beta``.
 
     After a sweep over all coefficients those at zero are left out until the others are at rest. ``slope`` is
-    the gradient of the log-likelihood at ``beta`` and is overwritten.
+    the gradient of the log-likelihood at ``beta`` and is overwritten. Where ``signs`` is 1 or -1 no
+    coefficient gets below or above 0.
     """
     n = len(beta)
     everyone = True
@@ -24,7 +25,7 @@ def descend(cross: Any, slope: Any, beta: Any, penalties: Any, ridges: Any) -> N
             pull = slope[j] + cross[j, j] * beta[j]
             size = abs(pull) - penalties[j]
             new = 0.0
-            if size > 0.0:
+            if size > 0.0 and pull * signs[j] >= 0.0:
                 new = (size if pull > 0.0 else -size) / (cross[j, j] + ridges[j])
             moved = new - beta[j]
             if moved != 0.0:

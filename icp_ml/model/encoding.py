@@ -42,11 +42,14 @@ class Part:
         of tools) or ``empty``.
     value
         The level or tool; empty for the other roles.
+    direction
+        1 or -1 where log-odds must not fall or rise as the value rises, see :class:`Feature`.
     """
 
     feature: str
     role: str
     value: str = ""
+    direction: int = 0
 
     @property
     def name(self) -> str:
@@ -161,7 +164,8 @@ class Encoder:
         self._slices: dict[str, slice] = {}
         for feature in schema.features:
             own = plans[feature.name].parts(feature.name) if feature.name in plans else None
-            own = [Part(feature.name, "value")] if own is None else own
+            if own is None:
+                own = [Part(feature.name, "value", direction=feature.direction)]
             self._slices[feature.name] = slice(len(parts), len(parts) + len(own))
             parts += own
         # A model needs a column to look at, even if no level is frequent enough to be one.

@@ -25,7 +25,9 @@ _NEAR = 5e-3
 _CLOSE = 0.8
 
 
-def lasso_path(design: Floats, y: Floats, each: Floats, penalties: Sequence[float]) -> list[Floats]:
+def lasso_path(
+    design: Floats, y: Floats, each: Floats, penalties: Sequence[float], signs: Floats
+) -> list[Floats]:
     """Fit one model per penalty, each started from the one before, and half-way unshrunk.
 
     The lasso pulls what it keeps towards zero as hard as what it drops. So each model is the mean of the
@@ -42,6 +44,8 @@ def lasso_path(design: Floats, y: Floats, each: Floats, penalties: Sequence[floa
         How much each row counts.
     penalties
         Weights of the absolute coefficients, descending.
+    signs
+        1 or -1 where a coefficient must not be below or above 0, else 0; the last is 0.
 
     Returns
     -------
@@ -53,15 +57,15 @@ def lasso_path(design: Floats, y: Floats, each: Floats, penalties: Sequence[floa
     beta[-1] = np.log(rate / (1 - rate))
     path = []
     for penalty in penalties:
-        beta = _fit(design, y, each, beta, penalty)
+        beta = _fit(design, y, each, beta, penalty, signs)
         kept = np.append(np.flatnonzero(beta[:-1]), len(beta) - 1)
         refit = np.zeros(len(beta))
         refit[kept] = newton_path(design[:, kept], y, each, (REFIT_RIDGE,))[0]
-        path.append((beta + refit) / 2)
+        path.append((beta + np.where(refit * signs < 0, 0.0, refit)) / 2)
     return path
 
 
-def _fit(design: Floats, y: Floats, each: Floats, beta: Floats, penalty: float) -> Floats:
+def _fit(design: Floats, y: Floats, each: Floats, beta: Floats, penalty: float, signs: Floats) -> Floats:
     beta = beta.copy()
     penalties, ridges = np.full(len(beta), penalty), np.full(len(beta), RIDGE)
     penalties[-1] = ridges[-1] = 0.0
@@ -70,7 +74,7 @@ def _fit(design: Floats, y: Floats, each: Floats, beta: Floats, penalty: float) 
         chance = expit(log_odds)
         gradient = design.T @ (each * (y - chance))
         # What is at zero and has a slope well below the penalty stays there (strong rule, checked each time).
-        pulled = np.abs(gradient) > penalties
+        pulled = (np.abs(gradient) > penalties) & (gradient * signs >= 0)
         if moved < _NEAR and not (pulled & ~working).any():
             break
         working = (beta != 0) | (np.abs(gradient) > _CLOSE * penalties)
@@ -79,16 +83,18 @@ def _fit(design: Floats, y: Floats, each: Floats, beta: Floats, penalty: float) 
         part = design[:, own]
         weight = each * np.maximum(chance * (1 - chance), _LEAST_WEIGHT)
         cross = part.T @ (part * weight[:, None])
-        beta[own] = _descend(cross, gradient[own], beta[own], penalties[own], ridges[own])
+        beta[own] = _descend(cross, gradient[own], beta[own], penalties[own], ridges[own], signs[own])
         before, log_odds = log_odds, design @ beta
         moved = float(np.abs(log_odds - before).max())
     return beta
 
 
-def _descend(cross: Floats, gradient: Floats, beta: Floats, penalties: Floats, ridges: Floats) -> Floats:
+def _descend(
+    cross: Floats, gradient: Floats, beta: Floats, penalties: Floats, ridges: Floats, signs: Floats
+) -> Floats:
     if has_numba():
         from icp_ml.model.stepkernel import descend
     else:
         from icp_ml.model.descent import descend
-    descend(cross, gradient, beta, penalties, ridges)
+    descend(cross, gradient, beta, penalties, ridges, signs)
     return beta

@@ -101,6 +101,7 @@ def fit_linear_path(
     scored: npt.NDArray[np.bool_],
     penalties: tuple[float, ...],
     weights: Floats | None = None,
+    directions: npt.NDArray[np.int64] | None = None,
 ) -> list[LinearModel]:
     """Fit one model per ridge penalty, strongest first, each started from the one before.
 
@@ -117,6 +118,9 @@ def fit_linear_path(
         Ridge penalties on coefficients, descending; the prior variance of a coefficient is 1 / penalty.
     weights
         How much each row counts; None counts all alike.
+    directions
+        1 or -1 per encoded column whose coefficient must not be below or above 0, else 0. A column whose
+        coefficient would be is left out of all models of the path.
     """
     unknown = np.isnan(X)
     share = unknown.mean(axis=0)
@@ -132,12 +136,16 @@ def fit_linear_path(
     flag_centre = share[list(flagged)]
     for place, j in enumerate(flagged):
         Z[:, X.shape[1] + place] = unknown[:, j] - flag_centre[place]
-    n_columns = X.shape[1]
+    n_columns, each = X.shape[1], np.ones(len(y)) if weights is None else weights
+    path = np.array(newton_path(Z, y, each, penalties))
+    while directions is not None and (wrong := (path[:, :n_columns] * directions < 0).any(axis=0)).any():
+        Z[:, np.flatnonzero(wrong)] = 0.0
+        path = np.array(newton_path(Z, y, each, penalties))
     return [
         LinearModel(
             knots, centre, beta[:n_columns], flagged, flag_centre, beta[n_columns:-1], float(beta[-1])
         )
-        for beta in newton_path(Z, y, np.ones(len(y)) if weights is None else weights, penalties)
+        for beta in path
     ]
 
 

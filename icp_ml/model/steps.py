@@ -76,7 +76,11 @@ class StepModel:
 
 
 def fit_step_path(
-    X: Floats, y: Floats, shares: tuple[float, ...], weights: Floats | None = None
+    X: Floats,
+    y: Floats,
+    shares: tuple[float, ...],
+    weights: Floats | None = None,
+    directions: Ints | None = None,
 ) -> list[StepModel]:
     """Fit one model per penalty, strongest first.
 
@@ -90,6 +94,8 @@ def fit_step_path(
         Penalties, descending, see :data:`SHARES`.
     weights
         How much each row counts; None counts all alike.
+    directions
+        1 or -1 per encoded column whose steps must not go down or up, else 0; None: all may do either.
     """
     few = slice(None, None, -(-len(y) // MOST_ROWS))
     X, y = X[few], y[few]
@@ -99,6 +105,9 @@ def fit_step_path(
     taken = np.empty(len(columns))
     for place, (j, threshold) in enumerate(zip(columns, thresholds, strict=True)):
         design[:, place], taken[place] = _column(X[:, j], threshold)
+    signs = np.zeros(len(columns) + 1)
+    if directions is not None:
+        signs[:-1] = np.where(np.isnan(thresholds), 0, directions[columns])
     rate = each @ y / each.sum()
     unit = _NULL_SLOPE * np.sqrt((each**2).sum() * rate * (1 - rate))
     return [
@@ -109,7 +118,7 @@ def fit_step_path(
             taken[kept],
             float(beta[-1]),
         )
-        for beta in lasso_path(design, y, each, [unit * share for share in shares])
+        for beta in lasso_path(design, y, each, [unit * share for share in shares], signs)
     ]
 
 

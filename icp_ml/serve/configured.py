@@ -55,4 +55,6 @@ def train_configured(
         allow_leaks=config.allow_leaks,
         objective=config.objective,
         follow_up=followed,
+        rising=config.model.rising,
+        falling=config.model.falling,
     )

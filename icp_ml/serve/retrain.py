@@ -236,7 +236,8 @@ def plan_of(config: Config, rules: Rules) -> dict[str, Any]:
     from icp_ml import __version__
 
     data = {name: value for name, value in asdict(config.data).items() if name != "source"}
-    training = {"objective": config.objective, "allow_leaks": list(config.allow_leaks)}
+    apart = ("seed", "reasons")
+    training = {name: value for name, value in asdict(config.model).items() if name not in apart}
     plan: dict[str, Any] = plain(
         {
             "data": data,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,8 @@ def train(
     objective: str = "probability",
     follow_up: FollowUp | None = None,
     sample_weight: npt.ArrayLike | None = None,
+    rising: Sequence[str] = (),
+    falling: Sequence[str] = (),
 ) -> IcpModel:
     """Train a model: one calibrated classifier per target, the profile, and the reference.
 
@@ -130,11 +132,16 @@ def train(
     sample_weight
         How much each row of the dataset counts in the classifiers, such as :func:`icp_ml.censoring_weights`;
         the profile counts accounts.
+    rising, falling
+        Numeric or yes/no features with which no chance may fall, or rise, all else equal (monotone
+        constraints): what a sales team wouldn't believe, and what noise makes where accounts are few. An
+        unknown value may be anywhere.
 
     Raises
     ------
     ConfigError
-        An unknown objective, a hazard without ``follow_up``, or weights of another length.
+        An unknown objective, a hazard without ``follow_up``, weights of another length, or rising or falling
+        features that are none or have no order.
     LeakageError
         A single feature separates a target.
     NotEnoughDataError
@@ -147,7 +154,8 @@ def train(
     """
     weights = _check_objective(objective, follow_up, sample_weight, len(dataset))
     given = dataset
-    dataset, findings = watch(given, allow=tuple(allow_leaks), seed=seed)
+    directed = replace(given, schema=given.schema.directed(rising=rising, falling=falling))
+    dataset, findings = watch(directed, allow=tuple(allow_leaks), seed=seed)
     usable, skipped = _usable_targets(dataset, min_events)
     with one_blas_thread():
         extra = None

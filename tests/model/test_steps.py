@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from icp_ml.model import descent, lasso, stepkernel
 from icp_ml.model.candidates import CANDIDATES, StepMember, member_from_state
+from icp_ml.model.encoding import Part
 from icp_ml.model.steps import SHARES, fit_step_path, tables_of
 from tests.model.bases import look_up
 
@@ -65,6 +66,18 @@ def test_weights_count_as_copies_do(band):
     np.testing.assert_allclose(weighted.raw(X), twice.raw(X), atol=1e-3)
 
 
+def test_signs_are_kept_and_the_rest_fits_as_well_as_it_can(band):
+    X, y = band
+    free = fit_step_path(X, y, SHARES)[-1]
+    kept = fit_step_path(X, y, SHARES, directions=np.array([1, 0, -1] + [0] * 7))[-1]
+    steps = {int(j): kept.sizes[(kept.columns == j) & ~np.isnan(kept.thresholds)] for j in kept.columns}
+    assert (free.sizes[(free.columns == 0) & ~np.isnan(free.thresholds)] < 0).any()
+    assert len(steps[0]) > 0
+    assert (steps[0] > 0).all()
+    assert (steps.get(2, np.zeros(1)) <= 0).all()
+    assert (steps[5] < 0).any() or (steps[5] > 0).any()
+
+
 def test_numba_and_python_descend_to_the_same_place():
     rng = np.random.default_rng(0)
     design = np.column_stack([rng.normal(size=(400, 12)), np.ones(400)])
@@ -72,11 +85,13 @@ def test_numba_and_python_descend_to_the_same_place():
     penalties, ridges = np.full(13, 4.0), np.ones(13)
     penalties[-1] = ridges[-1] = 0
     found = []
+    signs = np.array([1.0, -1.0] * 3 + [0.0] * 7)
     for descend in (descent.descend, stepkernel.descend):
         beta = np.zeros(13)
-        descend(cross, slope.copy(), beta, penalties, ridges)
+        descend(cross, slope.copy(), beta, penalties, ridges, signs)
         found.append(beta)
     np.testing.assert_allclose(found[0], found[1], atol=1e-10)
+    assert (found[0] * signs >= 0).all()
     assert (found[0][:-1] == 0).any()
     assert (found[0][:-1] != 0).any()
 
@@ -86,7 +101,7 @@ def test_the_lasso_meets_the_conditions_of_its_optimum():
     rng = np.random.default_rng(1)
     design = np.column_stack([rng.normal(size=(800, 15)), np.ones(800)])
     y = (rng.random(800) < expit(design[:, 0] - design[:, 1] - 1)).astype(float)
-    beta = lasso._fit(design, y, np.ones(800), np.zeros(16), 20.0)
+    beta = lasso._fit(design, y, np.ones(800), np.zeros(16), 20.0, np.zeros(16))
     slope = design.T @ (y - expit(design @ beta)) - lasso.RIDGE * np.append(beta[:-1], 0.0)
     kept = beta[:-1] != 0
     np.testing.assert_allclose(slope[:-1][kept], 20.0 * np.sign(beta[:-1][kept]), atol=0.2)
@@ -128,6 +143,7 @@ def test_a_column_that_matters_only_where_it_is_unknown_is_the_same_in_a_crowd()
 def test_constant_and_unknown_columns_are_left_alone():
     X = np.column_stack([np.full(200, 3.0), np.full(200, np.nan), np.tile([0.0, 1.0], 100)])
     y = np.tile([0.0, 1.0, 1.0, 1.0], 50)
-    member = CANDIDATES["steps"].member([CANDIDATES["steps"].fit_one(X, y, (), 0.04, 0)], 3)
+    steps, parts = CANDIDATES["steps"], (Part("x", "value"),) * 3
+    member = steps.member([steps.fit_one(X, y, parts, 0.04, 0)], 3)
     assert np.isfinite(member.raw(X)).all()
     assert (look_up(member, X)[2][:, :2] == 0).all()
