@@ -40,8 +40,19 @@ def smoke(script: str, *more: str) -> str:
 
 @needs_data
 @pytest.mark.slow
-def test_the_bench_sums_up_folds_and_ranks() -> None:
-    assert '"icp_ml": {\n   "mean"' in smoke("benchmarks/run.py")
+def test_the_bench_fits_all_on_the_same_rows_sums_up_folds_and_ranks() -> None:
+    said = smoke("benchmarks/run.py")
+    assert "telco 2018 300" in said
+    assert '"log_loss": {' in said
+    assert "logistic" in said
+    assert '"icp_ml": {\n   "mean"' in said
+
+
+@pytest.mark.slow
+def test_candidates_are_compared_on_worlds_that_judge_nothing() -> None:
+    said = smoke("benchmarks/candidates.py")
+    assert "steps" in said
+    assert "both" in said
 
 
 @pytest.mark.slow

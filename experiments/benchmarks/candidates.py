@@ -1,0 +1,69 @@
+"""What each candidate is worth alone and what the mixture adds: share of the oracle's skill.
+
+python experiments/benchmarks/candidates.py [--smoke] [--worlds N]
+
+Worlds are those for tuning: seeds from 10,000 on, which judge nothing. Writes candidates.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from judge import judged
+from simulated import task_of
+
+import icp_ml as icp
+from icp_ml.model.candidates import DEFAULT_CANDIDATES
+
+HERE = Path(__file__).resolve().parent
+FIRST_SEED = 10_000
+WITHOUT_STEPS = tuple(name for name in DEFAULT_CANDIDATES if name != "steps")
+FAMILIES = {name: (name,) for name in DEFAULT_CANDIDATES} | {
+    "mixture": DEFAULT_CANDIDATES,
+    "mixture without steps": WITHOUT_STEPS,
+}
+
+
+def skills(n: int, seed: int, families: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Return the skill of each family in one world."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = task_of(n, seed, Path(folder))
+        frame = pd.read_parquet(Path(folder) / task["file"])
+    y, true = frame.pop("__outcome").to_numpy(), frame.pop("__chance").to_numpy()
+    found: dict[str, Any] = {"n": n, "seed": seed}
+    for name, candidates in families.items():
+        model = icp.PropensityClassifier(candidates=candidates, n_jobs=1).fit(frame[:n], y[:n])
+        said = model.predict_proba(frame[n:])[:, 1]
+        found[name] = judged(y[n:], said, true[n:], float(y[:n].mean()))["skill"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="one world of 300 accounts, nothing written")
+    parser.add_argument("--worlds", type=int, default=12, help="worlds of 400 and of 1,000 accounts")
+    args = parser.parse_args()
+    if args.smoke:
+        table = pd.DataFrame([skills(300, FIRST_SEED, {"steps": ("steps",), "both": ("additive", "steps")})])
+    else:
+        places = [(n, FIRST_SEED + i) for n in (400, 1000) for i in range(args.worlds)]
+        with ProcessPoolExecutor(2) as pool:
+            table = pd.DataFrame(pool.map(skills, *zip(*places, strict=True), repeat(FAMILIES)))
+    grouped = table.drop(columns="seed").groupby("n")
+    shown = pd.concat({"mean": grouped.mean(), "se": grouped.sem()}, axis=1).stack(level=1, future_stack=True)
+    print(shown.round(3).to_string())
+    if not args.smoke:
+        rows = json.loads(np.round(table, 4).to_json(orient="records"))
+        (HERE / "candidates.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
