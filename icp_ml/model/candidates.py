@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -213,12 +213,15 @@ class Candidate:
         LightGBM parameters; None for the logistic and the steps.
     usual
         Whether it has weight where nothing speaks for other candidates; the rest must earn theirs.
+    suits
+        Whether it is worth its time with few rows (up to :data:`SMALL_ROWS`), with many, or with any.
     """
 
     name: str
     grid: tuple[float, ...]
     params: dict[str, Any] | None
     usual: bool = True
+    suits: Literal["few", "many", "any"] = "any"
 
     def path(
         self,
@@ -266,6 +269,10 @@ class Candidate:
             return fit_step_path(X, y, penalties, weights, directions)
         scored = np.array([part.role in SCORED_ROLES for part in parts])
         return fit_linear_path(X, y, scored, penalties, weights, directions)
+
+    def is_worth(self, n_rows: int) -> bool:
+        """Whether a default fit should try it on ``n_rows`` training rows."""
+        return self.suits in ("any", "few" if n_rows <= SMALL_ROWS else "many")
 
     def for_rows(self, n_rows: int) -> Candidate:
         """Return the candidate with parameters that suit ``n_rows`` training rows."""
@@ -330,8 +337,8 @@ CANDIDATES: dict[str, Candidate] = {
         (10, 20, 30, 45, 60, 80, 100, 130, 160, 200, 250),
         {**_SHARED, "num_leaves": 7, "max_depth": 3},
     ),
-    # Two ways to learn interactions that err differently: random thresholds are smooth and hard to mislead,
-    # the best ones are sharp.
+    # Ways to learn interactions that err differently: random thresholds are smooth and hard to mislead, the
+    # best ones are sharp, and with many rows large trees find what takes many conditions at once.
     "random": Candidate(
         "random",
         (15, 30, 45, 60, 80, 100, 130, 160, 200, 250, 310),
@@ -345,6 +352,14 @@ CANDIDATES: dict[str, Candidate] = {
             "extra_trees": True,
         },
         usual=False,
+        suits="few",
+    ),
+    "large": Candidate(
+        "large",
+        (20, 40, 60, 90, 120, 160, 200, 260, 320, 380),
+        {**_DEEP, "num_leaves": 31, "max_depth": 8, "learning_rate": 0.07, "feature_fraction": 0.8},
+        usual=False,
+        suits="many",
     ),
     "deep": Candidate(
         "deep",
@@ -354,4 +369,4 @@ CANDIDATES: dict[str, Candidate] = {
     "steps": Candidate("steps", SHARES, None),
     "logistic": Candidate("logistic", PENALTIES, None, usual=False),
 }
-DEFAULT_CANDIDATES = ("additive", "deep", "steps", "random", "logistic")
+DEFAULT_CANDIDATES = ("additive", "deep", "steps", "random", "large", "logistic")

@@ -153,7 +153,9 @@ def fit_model(
     """
     # Threads of BLAS below threads of ours would wait for each other.
     with one_blas_thread():
-        family = [CANDIDATES[name].for_rows(len(data.y)) for name in candidates]
+        n_rows = len(data.y)
+        worth = [name for name in candidates if CANDIDATES[name].is_worth(n_rows)] or candidates
+        family = [CANDIDATES[name].for_rows(n_rows) for name in worth]
         folds = possible_folds(data.y, data.codes, n_folds)
         if folds < 2:
             choice = _unvalidated_choice(family, data)
