@@ -160,7 +160,8 @@ def _of_traits(
     e: Evidence, atoms: _Atoms, max_conditions: int, folds: Ints, banned: int | None = None
 ) -> _Best | None:
     """Grow the conjunction of confirmed traits as long as each further one earns its place."""
-    if len(atoms.numbers) <= (banned is not None):
+    left = len(atoms.numbers) - (0 if banned is None else 1)
+    if left == 0:
         return None
     whole = _grow(atoms, np.ones(len(folds), dtype=np.bool_), max_conditions, banned)
     best: _Best | None = None
