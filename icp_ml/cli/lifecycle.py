@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from icp_ml.cli.group import BAD_INPUT, NOT_PROMOTED, Day, config_option, examples, progress
+from icp_ml.cli.group import BAD_INPUT, NOT_PROMOTED, Day, Decorator, config_option, examples, progress
 from icp_ml.cli.learning import metrics_text, read_source
 from icp_ml.errors import IcpError, LeakageError, LeakageWarning, TableError, TrackingError
 
@@ -40,6 +40,17 @@ def ended(*codes: str) -> str:
     return "\b\n" + "\n".join(["Exit codes:", *(f"  {code}" for code in codes)]) + "\n\n"
 
 
+def exit_option(name: str, code: int, when: str) -> Decorator:
+    """Return an option for the exit code of an answer that is neither success nor failure."""
+    return click.option(
+        name,
+        type=click.IntRange(0, 255),
+        default=code,
+        show_default=True,
+        help=f"Exit code when {when}; mlflow run takes all but 0 for a failure.",
+    )
+
+
 on_option = click.option(
     "--on",
     type=Day(),
@@ -61,13 +72,7 @@ on_option = click.option(
     "--values", is_flag=True, help="Show the cells that findings speak of; not for a log that is kept."
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of lines.")
-@click.option(
-    "--suspect-exit",
-    type=click.IntRange(0, 255),
-    default=SUSPECT,
-    show_default=True,
-    help="Exit code when something would be left out; mlflow run takes all but 0 for a failure.",
-)
+@exit_option("--suspect-exit", SUSPECT, "something would be left out")
 @click.pass_context
 def audit(ctx: click.Context, config_path: Path, values: bool, as_json: bool, suspect_exit: int) -> None:
     """Look at the data as a training would, without training.
@@ -148,13 +153,7 @@ def _place(finding: Finding, *, values: bool) -> str:
 @config_option(required=True)
 @click.option("--force", is_flag=True, help="Train also when the same data and settings were trained on.")
 @click.option("--superiority", is_flag=True, help="Promote only a model that is proven better.")
-@click.option(
-    "--refused-exit",
-    type=click.IntRange(0, 255),
-    default=NOT_PROMOTED,
-    show_default=True,
-    help="Exit code when trained but not promoted; mlflow run takes all but 0 for a failure.",
-)
+@exit_option("--refused-exit", NOT_PROMOTED, "trained but not promoted")
 @on_option
 @click.pass_context
 def retrain(

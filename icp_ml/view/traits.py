@@ -54,18 +54,25 @@ def _trait_row(row: dict[Any, Any], scale: Scale) -> dict[str, Any]:
         "role": str(row["role"]),
         "target_name": wording.target_name(row["target"]),
         "sentence": _sentence(row),
-        "rate": wording.share(row["rate"]),
+        **_measured(row),
         "base_rate": wording.share(row["base_rate"]),
-        "lift": wording.points(row["lift"]),
-        "lift_interval": wording.interval(row["lift_low"], row["lift_high"]),
         "adjusted": wording.points(row["adjusted_effect"]),
         "adjusted_interval": wording.interval(row["adjusted_low"], row["adjusted_high"]),
-        "n_accounts": wording.count(row["n_accounts"]),
-        "support": wording.share(row["support"]),
         "q_value": wording.chance(row["q_value"]),
         "accounts_needed": wording.count(row["accounts_needed"]),
         "strip": strip,
         "size": abs(row["lift"]) if wording.known(row["lift"]) else 0.0,
+    }
+
+
+def _measured(row: dict[Any, Any]) -> dict[str, str]:
+    """Write the figures that traits and segments share."""
+    return {
+        "rate": wording.share(row["rate"]),
+        "lift": wording.points(row["lift"]),
+        "lift_interval": wording.interval(row["lift_low"], row["lift_high"]),
+        "n_accounts": wording.count(row["n_accounts"]),
+        "support": wording.share(row["support"]),
     }
 
 
@@ -104,11 +111,7 @@ def segment_rows(
                 "conditions": "" if conditions == name else conditions,
                 "as_well": equal.get((str(row["target"]), name), ""),
                 "target_name": wording.target_name(row["target"]),
-                "rate": wording.share(row["rate"]),
-                "lift": wording.points(row["lift"]),
-                "lift_interval": wording.interval(row["lift_low"], row["lift_high"]),
-                "n_accounts": wording.count(row["n_accounts"]),
-                "support": wording.share(row["support"]),
+                **_measured(row),
                 "stability": wording.share(row["jaccard_stability"]),
                 "decidable": wording.share(row["decidable"]),
             }
