@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from icp_ml.config import Config, DataConfig, ModelConfig
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.splits import split_out_of_time
 from icp_ml.data.tables import Tables
-from icp_ml.errors import TrackingError
+from icp_ml.errors import LeakageError, TrackingError
 from icp_ml.serve.gate import Rules
 from icp_ml.serve.judging import judge, unseen_rows
 from icp_ml.serve.retrain import (
@@ -126,6 +127,22 @@ def test_a_retraining_learns_what_the_settings_ask_for(
     outcome = retrain(crm, dataclasses.replace(crm_config, model=settings), MemoryTracker())
     assert (first[1].model.facts["objective"], outcome.model.facts["objective"]) == ("probability", "hazard")
     assert not outcome.repeated
+
+
+def test_a_column_that_knows_the_outcome_is_let_in_only_by_the_settings(
+    crm: Tables, crm_config: Config, tracker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("icp_ml.serve.configured.train", partial(train, profile=False))
+    last = crm.subscriptions.groupby("account_id")["end_date"].max()
+    stays = crm.accounts["account_id"].map(last) > pd.Timestamp("2024-03-31")
+    told = dataclasses.replace(crm, accounts=crm.accounts.assign(told=np.where(stays, "yes", "no")))
+    days = (date(2023, 3, 31), date(2024, 6, 30))
+    config = dataclasses.replace(crm_config, data=dataclasses.replace(crm_config.data, snapshot_dates=days))
+    with pytest.raises(LeakageError, match="told"):
+        retrain(told, config, tracker)
+
+    allowed = dataclasses.replace(config, model=ModelConfig(allow_leaks=("told",)))
+    assert "told" in retrain(told, allowed, tracker).model.schema.names
 
 
 def test_a_worse_challenger_is_rejected_with_figures(

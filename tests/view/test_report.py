@@ -197,6 +197,18 @@ def test_segments_show_conditions_and_decidability():
     assert "88 %" in text
 
 
+def test_what_does_as_well_as_a_segment_stands_with_it():
+    equal = {"target": "retained", "segment": "Mid-size with Slack", "name": "industry is Fintech"}
+    other = {**equal, "target": "expanded", "name": "region is EMEA"}
+    facts = {**model().profile.facts, "runners_up": [equal, other]}
+
+    text = text_of(render_report(model(facts=facts)))
+
+    assert "employees 200 to 999 and uses Slack as well: industry is Fintech" in text
+    assert "region is EMEA" not in text
+    assert "as well:" not in text_of(render_report(model()))
+
+
 def test_no_segments_is_said():
     empty = model(segments=model().profile.segments.iloc[:0])
 
