@@ -259,9 +259,7 @@ def test_demo_lays_out_tables_and_settings_but_not_the_truth(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy")  # of mlflow, not of ours
-@pytest.mark.filterwarnings("ignore:.*noload.*")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.mlflow
 def test_demo_runs_the_whole_line_and_its_next_commands_work(tmp_path):
     out = tmp_path / "demo"
     result = run("demo", "--out", out)

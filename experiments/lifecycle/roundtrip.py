@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import urllib.error
@@ -18,7 +16,6 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +30,10 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dtypes import CASES, LACKS, Case, as_trained, frame
-from server import end_group, free_port, wait_for
+from local_spark import SHORT, local_spark, missing_spark
+from server import free_port, started, wait_for
 
 import icp_ml as icp
 from icp_ml.adapters.spark import score_spark
@@ -92,20 +91,11 @@ def served(uri: str, folder: Path) -> Iterator[str]:
     bin_folder = Path(sys.executable).parent
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     environment["PATH"] = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
-    command = [str(bin_folder / "mlflow"), "models", "serve", "-m", ADDRESS, "--env-manager", "local"]
-    with (folder / "server.txt").open("wb") as said:
-        server = subprocess.Popen(
-            [*command, "-p", str(port), "-w", "1"],
-            env=environment,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    command = [bin_folder / "mlflow", "models", "serve", "-m", ADDRESS, "--env-manager", "local"]
+    command += ["-p", port, "-w", 1]
+    with started(command, folder / "server.txt", env=environment) as server:
         wait_for(f"http://127.0.0.1:{port}/ping", server, folder / "server.txt")
         yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        end_group(server)
 
 
 def rest_way(address: str, orient: str) -> Way:
@@ -148,27 +138,9 @@ def wire(cell: Any) -> Any:
 @contextmanager
 def spark_session(folder: Path) -> Iterator[Any]:
     """Start Spark on this machine."""
-    from pyspark.sql import SparkSession
-
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    builder = SparkSession.builder.master("local[1]").appName("icp_ml")
-    for name, value in (
-        ("spark.ui.enabled", "false"),
-        ("spark.driver.bindAddress", "127.0.0.1"),
-        ("spark.driver.host", "127.0.0.1"),
-        ("spark.driver.memory", "1g"),
-        ("spark.sql.session.timeZone", "UTC"),
-        ("spark.sql.warehouse.dir", str(folder / "warehouse")),
-    ):
-        builder = builder.config(name, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("OFF")
-    try:
+    settings = {"spark.sql.session.timeZone": "UTC", "spark.sql.warehouse.dir": str(folder / "warehouse")}
+    with local_spark({**SHORT, **settings}) as session:
         yield session
-    finally:
-        session.stop()
 
 
 def in_spark(spark: Any, score: Callable[[Any, dict[str, Any]], pd.DataFrame], folder: Path) -> Way:
@@ -222,13 +194,6 @@ def own_spark_way(spark: Any, model: icp.IcpModel, folder: Path) -> Way:
             return score_spark(df, model, **params).toPandas()
 
     return in_spark(spark, score, folder)
-
-
-def missing_spark() -> str:
-    """Return what Spark lacks here; empty when nothing."""
-    if find_spec("pyspark") is None:
-        return "pyspark isn't installed"
-    return "" if shutil.which("java") else "there is no Java"
 
 
 def outcome(case: Case, way: Way, name: str, model: icp.IcpModel, plain: pd.DataFrame) -> str:

@@ -10,37 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import sys
 import tempfile
 import time
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+from local_spark import SHORT, local_spark, missing_spark
+
 BAR = 0.6
-
-
-def session() -> Any:
-    from pyspark.sql import SparkSession
-
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    builder = SparkSession.builder.master("local[1]").appName("icp_ml speed")
-    for name, value in (
-        ("spark.ui.enabled", "false"),
-        ("spark.driver.bindAddress", "127.0.0.1"),
-        ("spark.driver.host", "127.0.0.1"),
-        ("spark.driver.memory", "2g"),
-        ("spark.sql.execution.arrow.maxRecordsPerBatch", "16384"),
-    ):
-        builder = builder.config(name, value)
-    found = builder.getOrCreate()
-    found.sparkContext.setLogLevel("OFF")
-    return found
 
 
 def same(left: Path, right: Path) -> bool:
@@ -51,13 +32,12 @@ def same(left: Path, right: Path) -> bool:
     return bool(one.combine_chunks().equals(other.cast(one.schema).combine_chunks()))
 
 
-def measure(folder: Path, rows: int, repeats: int) -> dict[str, Any]:
+def measure(spark: Any, folder: Path, rows: int, repeats: int) -> dict[str, Any]:
     import icp_ml as icp
     from icp_ml.adapters.spark import score_spark
 
     model = icp.load(folder / "bundle")
     base, out = folder / f"base_{rows}.parquet", {name: folder / name for name in ("local", "spark")}
-    spark = session()
 
     def on_spark() -> None:
         frame = spark.read.parquet(str(base))
@@ -73,7 +53,7 @@ def measure(folder: Path, rows: int, repeats: int) -> dict[str, Any]:
             run()
             took[name].append(time.perf_counter() - start)
     best = {name: min(seconds[1:]) for name, seconds in took.items()}
-    result = {
+    return {
         "rows": rows,
         "same_bytes": same(out["local"], out["spark"]),
         "seconds": took,
@@ -81,8 +61,6 @@ def measure(folder: Path, rows: int, repeats: int) -> dict[str, Any]:
         "spark_to_local": best["local"] / best["spark"],
         "bar": BAR,
     }
-    spark.stop()
-    return result
 
 
 def main() -> None:
@@ -92,17 +70,19 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    if find_spec("pyspark") is None or shutil.which("java") is None:
-        print("rows_per_second_and_core: not measured, pyspark or java isn't there")
+    if missing_spark():
+        print(f"rows_per_second_and_core: not measured, {missing_spark()}")
         return
     from score_base import make, train
 
     rows = 500 if args.smoke else args.rows
+    settings = {"spark.sql.execution.arrow.maxRecordsPerBatch": "16384", **(SHORT if args.smoke else {})}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train(folder, 300 if args.smoke else 2_000, profile=not args.smoke)
         make(folder, rows)
-        result = measure(folder, rows, 1 if args.smoke else 3)
+        with local_spark(settings, memory="2g") as spark:
+            result = measure(spark, folder, rows, 1 if args.smoke else 3)
     print(json.dumps(result, indent=1))
     if not result["same_bytes"]:
         raise SystemExit("expected the same scores from both, found others")

@@ -18,11 +18,7 @@ from icp_ml.errors import BundleError, InputMismatchError, InputWarning, Trackin
 from icp_ml.serve.record import RunRecord
 from icp_ml.serve.training import IcpModel
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore:.*noload.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = [pytest.mark.mlflow, pytest.mark.xdist_group("store")]
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,7 @@ from icp_ml.serve.retrain import retrain
 from icp_ml.serve.stream import score_parquet
 from icp_ml.simulation import make_tables
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore:.*noload.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.mlflow
 
 
 @pytest.fixture(scope="module")

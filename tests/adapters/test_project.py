@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -19,23 +18,9 @@ from click.testing import CliRunner
 from icp_ml.adapters.mlflow import MlflowTracker
 from icp_ml.cli import main
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore:.*noload.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.mlflow
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def world() -> Any:
-    spec = importlib.util.spec_from_file_location("world", ROOT / "experiments" / "lifecycle" / "world.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_every_entry_point_calls_a_command_with_options_it_has() -> None:
@@ -107,5 +92,5 @@ def test_no_error_of_a_retraining_names_a_customers_value(world: Any, tmp_path: 
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         result = CliRunner().invoke(main, ["retrain", "--config", str(config)])
     assert result.exit_code == 2, result.output[-2000:]
-    assert "error:" in result.output
+    assert "error:" in result.stderr
     assert world.MARKER not in result.output

@@ -28,11 +28,7 @@ from icp_ml.cli import main
 from icp_ml.errors import ConfigError, TrackingError
 from icp_ml.serve.record import RunRecord
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore:.*noload.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = [pytest.mark.mlflow, pytest.mark.xdist_group("store")]
 
 NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
 names = itertools.count()
@@ -481,4 +477,4 @@ def test_a_registry_that_refuses_is_a_fault_and_no_bad_input(
 
     monkeypatch.setattr(MlflowTracker, "roll_back", refuse)
     result = command("rollback", "--config", settings(line, tmp_path), "--reason", "off")
-    assert (result.exit_code, result.output) == (1, "error: MLflow refused: gone\n")
+    assert (result.exit_code, result.stderr) == (1, "error: MLflow refused: gone\n")

@@ -5,31 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore:.*noload.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.mlflow, pytest.mark.xdist_group("spark")]
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def roundtrip() -> Any:
+def roundtrip(script: Callable[[str], Any]) -> Iterator[Any]:
     """The experiment; what it sets for its own process is taken back."""
     before, address = dict(os.environ), mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "experiments" / "lifecycle"))
-        import roundtrip
-
-        yield roundtrip
+    yield script("lifecycle/roundtrip.py")
     os.environ.clear()
     os.environ.update(before)
     mlflow.set_tracking_uri(address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,31 +20,20 @@ from icp_ml.cli import main
 from icp_ml.errors import TrackingError
 from icp_ml.serve.record import RunRecord
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.mlflow, pytest.mark.xdist_group("server")]
 
 
 @pytest.fixture(scope="module")
-def lifecycle() -> Iterator[Any]:
-    """The experiments' server and base, by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "experiments" / "lifecycle"))
-        import server
-        import world
-
-        yield {"server": server, "world": world}
+def program(script: Callable[[str], Any]) -> Any:
+    """The script that starts a server."""
+    return script("lifecycle/server.py")
 
 
 @pytest.fixture(scope="module")
-def server(lifecycle: Any) -> Iterator[Any]:
-    if lifecycle["server"].lacks():
-        pytest.skip(lifecycle["server"].lacks())
-    with lifecycle["server"].mlflow_server(workers=1) as running, pytest.MonkeyPatch.context() as patch:
+def server(program: Any) -> Iterator[Any]:
+    if program.lacks():
+        pytest.skip(program.lacks())
+    with program.mlflow_server(workers=1) as running, pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         for name, value in running.credentials().items():
             patch.setenv(name, value)
@@ -52,11 +41,9 @@ def server(lifecycle: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def settings(lifecycle: Any, server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def settings(world: Any, server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tables of 150 accounts, and settings that name the server."""
-    path = lifecycle["world"].lay_out(
-        tmp_path_factory.mktemp("crm"), "2025-09-30", "2023-06-30", accounts=150
-    )
+    path = world.lay_out(tmp_path_factory.mktemp("crm"), "2025-09-30", "2023-06-30", accounts=150)
     path.write_text(path.read_text() + f'\n[tracking]\ntracking_uri = "{server.address}"\n', encoding="utf-8")
     return path
 
@@ -119,12 +106,12 @@ def test_somebody_without_a_password_gets_nothing(server: Any, monkeypatch: pyte
 
 
 def test_a_reader_scores_but_moves_nothing(
-    lifecycle: Any, server: Any, record: RunRecord, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    program: Any, server: Any, record: RunRecord, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = MlflowTracker(experiment="read", model_name="read", tracking_uri=server.address)
     one, two = owner.log(record, bundle), owner.log(record, bundle)
     owner.promote(one, "first", replaces=None)
-    for name, value in server.credentials(lifecycle["server"].READER).items():
+    for name, value in server.credentials(program.READER).items():
         monkeypatch.setenv(name, value)
     assert load("models:/read@champion", tracking_uri=server.address).version == one
     reader = MlflowTracker(experiment="read", model_name="read", tracking_uri=server.address)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,7 @@ from icp_ml.errors import ConfigError, InputWarning, MissingDependencyError
 from icp_ml.serve.bundle import save
 from icp_ml.serve.training import IcpModel, train
 
-NO_SPARK = (
-    "pyspark isn't installed"
-    if find_spec("pyspark") is None
-    else "there is no Java"
-    if shutil.which("java") is None
-    else ""
-)
-needs_spark = pytest.mark.skipif(bool(NO_SPARK), reason=NO_SPARK or "Spark is there")
+pytestmark = pytest.mark.xdist_group("spark")
 
 
 def frame(rows: int, seed: int) -> pd.DataFrame:
@@ -63,25 +55,16 @@ def base() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def spark() -> Iterator[Any]:
-    from pyspark.sql import SparkSession
-
+def spark(script: Callable[[str], Any]) -> Iterator[Any]:
+    here = script("local_spark.py")
+    if here.missing_spark():
+        pytest.skip(here.missing_spark())
+    settings = {**here.SHORT, "spark.sql.execution.arrow.maxRecordsPerBatch": "40"}
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         warnings.simplefilter("ignore")
-        builder = SparkSession.builder.master("local[2, 3]").appName("icp_ml")
-        for name, value in (
-            ("spark.ui.enabled", "false"),
-            ("spark.sql.execution.arrow.maxRecordsPerBatch", "40"),
-            ("spark.driver.bindAddress", "127.0.0.1"),
-            ("spark.driver.host", "127.0.0.1"),
-            ("spark.driver.memory", "1g"),
-        ):
-            builder = builder.config(name, value)
-        session = builder.getOrCreate()
-        session.sparkContext.setLogLevel("OFF")
-        yield session
-        session.stop()
+        with here.local_spark(settings, master="local[2, 3]") as session:
+            yield session
 
 
 def read(spark: Any, base: pd.DataFrame, folder: Path) -> Any:
@@ -94,7 +77,6 @@ def collected(scores: Any, folder: Path) -> pa.Table:
     return pq.read_table(folder / "scores").sort_by("account_id")
 
 
-@needs_spark
 def test_same_rows_and_same_bytes_as_the_local_path(
     spark: Any, model: IcpModel, base: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -111,7 +93,6 @@ def test_same_rows_and_same_bytes_as_the_local_path(
             assert left == right, name
 
 
-@needs_spark
 def test_a_model_that_moves_after_the_call_changes_nothing(
     spark: Any, model: IcpModel, base: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -122,7 +103,6 @@ def test_a_model_that_moves_after_the_call_changes_nothing(
     assert found["p_retained"].to_pylist() == model.score(base, reasons=0)["p_retained"].tolist()
 
 
-@needs_spark
 def test_a_row_that_cannot_be_read_fails_and_names_its_partition(
     spark: Any, model: IcpModel, base: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -134,7 +114,6 @@ def test_a_row_that_cannot_be_read_fails_and_names_its_partition(
         score_spark(df, model, reasons=0).collect()
 
 
-@needs_spark
 def test_a_killed_worker_loses_no_row(
     spark: Any, model: IcpModel, base: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -157,7 +136,6 @@ def test_a_killed_worker_loses_no_row(
     assert found["p_retained"].to_pylist() == expected
 
 
-@needs_spark
 def test_absent_columns_are_told_on_the_driver(
     spark: Any, model: IcpModel, base: pd.DataFrame, tmp_path: Path
 ) -> None:

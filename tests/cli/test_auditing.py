@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,7 @@ from click.testing import CliRunner, Result
 
 from icp_ml.cli import main
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
-    pytest.mark.filterwarnings("ignore:.*noload.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def world() -> Any:
-    spec = importlib.util.spec_from_file_location("world", ROOT / "experiments" / "lifecycle" / "world.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+pytestmark = pytest.mark.mlflow
 
 
 def renewers(tables: dict[str, pd.DataFrame]) -> pd.Series:
@@ -83,7 +66,7 @@ def test_a_suspicion_names_the_column_and_no_value(world: Any, tmp_path: Path, l
 
 def test_json_carries_the_same_without_values(world: Any, tmp_path: Path) -> None:
     done = audit(plant(world, tmp_path, "a tool"), "--json")
-    state = json.loads(done.stdout[done.stdout.index("{") :])
+    state = json.loads(done.stdout)
     assert state["accounts"] > 100
     assert {finding["severity"] for finding in state["findings"]} & {"refuse", "quarantine"}
     assert world.MARKER not in done.output
@@ -96,9 +79,9 @@ def test_a_retraining_says_nothing_of_values_that_leak(
     settings = plant(world, tmp_path, leak)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     done = CliRunner().invoke(main, ["retrain", "--config", str(settings)])
-    said = "out of the fit" in done.output or "know the outcome" in done.output
+    said = "out of the fit" in done.stderr or "know the outcome" in done.stderr
     assert said, done.output[-2000:]
-    assert "icp-ml audit" in done.output
+    assert "icp-ml audit" in done.stderr
     assert world.MARKER not in done.output
 
 
