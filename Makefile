@@ -4,6 +4,8 @@ PYTHON ?= $(shell for v in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# One worker takes all tests that share a fixture, see tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
@@ -25,10 +27,10 @@ demo: $(STAMP)  ## the main job on the bundled account base: profile, scores, re
 
 test: $(STAMP)  ## lint, types, layers and all tests
 	$(MAKE) --no-print-directory lint types layers
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	$(PYTEST) --cov --cov-report=term --cov-fail-under=90
 
 test-fast: $(STAMP)  ## the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 lint: $(STAMP)  ## ruff, rules and format
 	$(BIN)/ruff check .

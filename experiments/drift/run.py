@@ -113,7 +113,7 @@ def crunchbase(opts: Options) -> dict[str, Any]:
     spec.loader.exec_module(module)
     frame = module.firms_as_of_one_year().sort_values("as_of").reset_index(drop=True)
     if opts.smoke:
-        frame = frame.iloc[:: max(1, len(frame) // 1500)].reset_index(drop=True)
+        frame = frame.iloc[:: max(1, len(frame) // 800)].reset_index(drop=True)
     dataset = icp.Dataset.from_frame(
         frame, account_id="firm", labels={"retained": "alive"}, snapshot_date="as_of"
     )
@@ -145,7 +145,7 @@ def shares(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     opts = options(__doc__)
-    seeds, n = (SEEDS[:2], 300) if opts.smoke else (SEEDS, ACCOUNTS)
+    seeds, n = (SEEDS[:1], 300) if opts.smoke else (SEEDS, ACCOUNTS)
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         for drift in (False, True):

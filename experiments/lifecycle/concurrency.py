@@ -21,24 +21,26 @@ import world
 
 HERE = Path(__file__).resolve().parent
 STORES = ("SQLite, cold", "SQLite, warm", "PostgreSQL, new model", "PostgreSQL, warm")
+SMOKE = {"cold": 2, "new model": 2, "warm": 4}
 
 
 @dataclass
 class Place:
-    """Where the jobs of one cell meet."""
+    """Where the jobs of one cell meet; with a mark of its own, where other cells of this mark have met."""
 
     kind: str
     jobs: int
     folder: Path
     address: str = ""
+    mark: str = ""
 
     def at(self, repeat: int) -> tuple[str, str]:
         """Return store and registered model of a repeat: new ones when cold, else always the same."""
         fresh = "cold" in self.kind or "new" in self.kind
-        mark = f"{self.jobs}-{repeat if fresh else 'all'}"
+        mark = self.mark or f"{self.kind[-4:]}-{self.jobs}-{repeat if fresh else 'all'}"
         if self.address:
             return self.address, f"icp-{mark}"
-        return f"sqlite:///{self.folder / f'store-{self.kind[-4:]}-{mark}.db'}", "icp"
+        return f"sqlite:///{self.folder / f'store-{mark}.db'}", "icp"
 
 
 def once(store: str, model: str, jobs: int, said: Path) -> dict[str, object]:
@@ -62,10 +64,9 @@ def _look(store: str, model: str, answer: Path) -> int:
     return 0
 
 
-def repeats(place: Place, count: int) -> Iterator[dict[str, object]]:
-    """Repeat, and say of each what came of it."""
+def repeats(place: Place, count: int, before: dict[str, int]) -> Iterator[dict[str, object]]:
+    """Repeat, and say of each what came of it; ``before`` counts the versions of each model so far."""
     said = place.folder / "said.txt"
-    before: dict[str, int] = {}
     for repeat in range(1, count + 1):
         store, model = place.at(repeat)
         found = once(store, model, place.jobs, said)
@@ -88,9 +89,9 @@ def repeats(place: Place, count: int) -> Iterator[dict[str, object]]:
         yield row
 
 
-def cell(place: Place, count: int) -> dict[str, object]:
+def cell(place: Place, count: int, before: dict[str, int]) -> dict[str, object]:
     """Run one cell and sum it up."""
-    rows = list(repeats(place, count))
+    rows = list(repeats(place, count, before))
     return {
         "jobs": place.jobs,
         "store": place.kind,
@@ -112,7 +113,9 @@ def keep(result: list[dict[str, object]], folder: Path | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="one repeat of two jobs, nothing written")
+    parser.add_argument(
+        "--smoke", action="store_true", help="once: two jobs, then four there; nothing written"
+    )
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--jobs", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
@@ -122,8 +125,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends too
     lacks = server.lacks()
     stores = [kind for kind in asked.stores if not (lacks and kind.startswith("PostgreSQL"))]
-    count, jobs = (1, [2]) if asked.smoke else (asked.repeats, asked.jobs)
+    count, mark = (1, "smoke") if asked.smoke else (asked.repeats, "")
     result: list[dict[str, object]] = []
+    before: dict[str, int] = {}
     world.warm_up()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -134,8 +138,8 @@ def main() -> int:
                 running = stack.enter_context(server.mlflow_server())
                 os.environ.update(running.credentials())
             address = running.address if running and kind.startswith("PostgreSQL") else ""
-            for number in jobs:
-                result.append(cell(Place(kind, number, folder, address), count))
+            for number in [SMOKE[kind.partition(", ")[2]]] if asked.smoke else asked.jobs:
+                result.append(cell(Place(kind, number, folder, address, mark), count, before))
                 keep(result, None if asked.smoke else asked.out)
     for row in result:
         print({key: value for key, value in row.items() if key != "rows"})

@@ -83,7 +83,7 @@ def make(folder: Path, n_accounts: int, tools_each: int) -> dict[str, int]:
     return rows
 
 
-def train(bundle: Path, n: int = 2_000, profile: bool = True) -> None:
+def train(bundle: Path, n: int = 2_000, first: str = "2021-03-31", profile: bool = True) -> None:
     """Learn from a few accounts of the same columns, of which small ones and some industries leave early."""
     from features_at_scale import account_base
 
@@ -96,7 +96,7 @@ def train(bundle: Path, n: int = 2_000, profile: bool = True) -> None:
     sold = raw["subscriptions"]
     held = sold.groupby("account_id").cumcount() < sold["account_id"].map(years)
     tables, _ = icp.read_tables({**raw, "subscriptions": sold[held]})
-    dates = icp.quarter_ends("2021-03-31", "2023-06-30")
+    dates = icp.quarter_ends(first, "2023-06-30")
     dataset = icp.build_dataset(tables, snapshot_dates=dates, horizon_months=12)
     icp.save(icp.train(dataset, seed=7, profile=profile), bundle)
 
@@ -152,7 +152,7 @@ def main() -> None:
             make(tables, n, args.tools)
         made = time.perf_counter() - start
         if not (folder / "bundle").exists():
-            train(folder / "bundle", *((300, False) if args.smoke else ()))
+            train(folder / "bundle", *((300, "2023-03-31", False) if args.smoke else ()))
         found = score(tables, folder / "bundle", folder / "out")
         shutil.rmtree(folder / "out")
     result = {"accounts": n, "technology_rows": n * args.tools, "generated_seconds": made, **found}

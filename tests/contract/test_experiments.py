@@ -59,18 +59,13 @@ def test_the_truth_suite_prints_error_rates_with_their_n() -> None:
     assert "recall" in said
 
 
+@pytest.mark.slow
 def test_the_speed_suite_prints_every_part_beside_its_bar() -> None:
     said = run_smoke("speed")
-    for part in ("build_dataset", "train_with_profile", "features_at_scale", "command_line_help"):
-        assert part in said
-
-
-@needs_data
-def test_the_benchmark_fits_all_on_the_same_rows_and_ranks_them() -> None:
-    said = run_smoke("benchmarks")
-    assert "telco 2018 300" in said
-    assert '"log_loss": {' in said
-    assert "logistic" in said
+    parts = {line.split()[0] for line in said.splitlines()}
+    assert parts >= {
+        "build_dataset", "train_with_profile", "profile", "features_at_scale", "command_line_help"
+    }  # fmt: skip
 
 
 def test_the_stability_of_the_reported_set_is_measured() -> None:
@@ -87,9 +82,9 @@ def test_the_stability_of_the_reported_set_is_measured() -> None:
     [
         ("contributions.py", "pred_contrib"),
         ("rivals.py", "pred_contrib_to_this"),
-        ("score_base.py", "faster_than_today_at_small_base"),
+        pytest.param("score_base.py", "faster_than_today_at_small_base", marks=pytest.mark.slow),
         ("tables.py", '"rows_scored": 3000'),
-        ("spark.py", "rows_per_second_and_core"),
+        pytest.param("spark.py", "rows_per_second_and_core", marks=pytest.mark.slow),
     ],
 )
 def test_each_bench_of_speed_runs_in_short(script: str, said: str) -> None:
