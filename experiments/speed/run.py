@@ -14,34 +14,37 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 
 
-def build_dataset(smoke: bool) -> dict[str, float]:
-    """2,000 accounts, 8 quarterly snapshots, 60 tools: tables to dataset."""
+def base(smoke: bool) -> tuple[Any, dict[str, Any]]:
+    """Tables of 2,000 accounts with 60 tools, and the settings of a dataset of 8 quarterly snapshots."""
     import icp_ml as icp
     from icp_ml.simulation import make_tables
 
     world = make_tables(300 if smoke else 2000, seed=1)
-    tables, _ = icp.read_tables(world.tables)
+    days = icp.quarter_ends("2023-12-31" if smoke else "2022-06-30", "2024-03-31")
+    return icp.read_tables(world.tables)[0], {"snapshot_dates": days, "horizon_months": 12}
+
+
+def build_dataset(smoke: bool) -> dict[str, float]:
+    """Tables to dataset."""
+    import icp_ml as icp
+
+    tables, settings = base(smoke)
     start = time.perf_counter()
-    dataset = icp.build_dataset(
-        tables, snapshot_dates=icp.quarter_ends("2022-06-30", "2024-03-31"), horizon_months=12
-    )
+    dataset = icp.build_dataset(tables, **settings)
     return {"seconds": time.perf_counter() - start, "rows": len(dataset)}
 
 
 def train_with_profile(smoke: bool) -> dict[str, float]:
     """The same base: dataset to model with profile, both targets."""
     import icp_ml as icp
-    from icp_ml.simulation import make_tables
 
-    world = make_tables(300 if smoke else 2000, seed=1)
-    tables, _ = icp.read_tables(world.tables)
-    dataset = icp.build_dataset(
-        tables, snapshot_dates=icp.quarter_ends("2022-06-30", "2024-03-31"), horizon_months=12
-    )
+    tables, settings = base(smoke)
+    dataset = icp.build_dataset(tables, **settings)
     start = time.perf_counter()
     model = icp.train(dataset, seed=7)
     return {
@@ -51,12 +54,35 @@ def train_with_profile(smoke: bool) -> dict[str, float]:
     }
 
 
+def profile(smoke: bool) -> dict[str, float]:
+    """1,000 accounts, 8 snapshots each, both targets: dataset to profile."""
+    import icp_ml as icp
+    from icp_ml.simulation import make_frame
+
+    n, snapshots = (300, 2) if smoke else (1000, 8)
+    dataset = icp.Dataset.from_frame(
+        make_frame(n, seed=1, snapshots=snapshots).frame,
+        account_id="account_id",
+        labels={"retained": "retained", "expanded": "expanded"},
+        snapshot_date="snapshot_date",
+        technologies=["technologies"],
+        drop=["churned_first_year"],
+    )
+    start = time.perf_counter()
+    found = icp.build_profile(dataset, {}, seed=7)
+    return {
+        "seconds": time.perf_counter() - start,
+        "rows": len(dataset),
+        "candidates": len(found.traits),
+    }
+
+
 def features_at_scale(smoke: bool) -> dict[str, float]:
     """1,000,000 accounts and 20,000,000 technology rows to a features frame."""
     sys.path.insert(0, str(HERE))
     from features_at_scale import measure
 
-    return measure(10_000 if smoke else 1_000_000, 20)
+    return measure(2_000 if smoke else 1_000_000, 20)
 
 
 def command_line_help(smoke: bool) -> dict[str, float]:
@@ -71,6 +97,7 @@ PARTS: dict[str, tuple[Callable[[bool], dict[str, float]], float, float]] = {
     # name: (what runs, bar in seconds, bar in GB)
     "build_dataset": (build_dataset, 5.0, 8.0),
     "train_with_profile": (train_with_profile, 90.0, 8.0),
+    "profile": (profile, 90.0, 8.0),
     "features_at_scale": (features_at_scale, 120.0, 8.0),
     "command_line_help": (command_line_help, 1.0, 1.0),
 }
