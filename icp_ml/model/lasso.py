@@ -60,7 +60,7 @@ def lasso_path(
         beta = _fit(design, y, each, beta, penalty, signs)
         kept = np.append(np.flatnonzero(beta[:-1]), len(beta) - 1)
         refit = np.zeros(len(beta))
-        refit[kept] = newton_path(design[:, kept], y, each, (REFIT_RIDGE,))[0]
+        refit[kept] = newton_path(design[:, kept], y, each, (REFIT_RIDGE,), beta[kept])[0]
         path.append((beta + np.where(refit * signs < 0, 0.0, refit)) / 2)
     return path
 
@@ -80,9 +80,9 @@ def _fit(design: Floats, y: Floats, each: Floats, beta: Floats, penalty: float, 
         working = (beta != 0) | (np.abs(gradient) > _CLOSE * penalties)
         working[-1] = True
         own = np.flatnonzero(working)
-        part = design[:, own]
         weight = each * np.maximum(chance * (1 - chance), _LEAST_WEIGHT)
-        cross = part.T @ (part * weight[:, None])
+        part = design[:, own] * np.sqrt(weight)[:, None]
+        cross = part.T @ part
         beta[own] = _descend(cross, gradient[own], beta[own], penalties[own], ridges[own], signs[own])
         before, log_odds = log_odds, design @ beta
         moved = float(np.abs(log_odds - before).max())

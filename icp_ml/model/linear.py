@@ -149,14 +149,20 @@ def fit_linear_path(
     ]
 
 
-def newton_path(Z: Floats, y: Floats, each: Floats, penalties: tuple[float, ...]) -> list[Floats]:
+def newton_path(
+    Z: Floats, y: Floats, each: Floats, penalties: tuple[float, ...], start: Floats | None = None
+) -> list[Floats]:
     """Ridge-penalised maximum likelihood per penalty; the last column of ones is the unpenalised intercept.
 
-    A Hessian costs far more than a gradient, so each one serves for several damped steps.
+    A Hessian costs far more than a gradient, so each one serves for several damped steps. ``start`` is where
+    to begin; None: at the base rate.
     """
-    rate = np.clip(each @ y / each.sum(), 1e-6, 1 - 1e-6)
-    beta = np.zeros(Z.shape[1])
-    beta[-1] = np.log(rate / (1 - rate))
+    if start is None:
+        rate = np.clip(each @ y / each.sum(), 1e-6, 1 - 1e-6)
+        beta = np.zeros(Z.shape[1])
+        beta[-1] = np.log(rate / (1 - rate))
+    else:
+        beta = start
     path = []
     for penalty in penalties:
         ridge = np.full(len(beta), penalty)
@@ -175,8 +181,10 @@ def _steps(design: Floats, y: Floats, each: Floats, beta: Floats, ridge: Floats)
     weight = each * np.maximum(probability * (1 - probability), 1e-9)
     hessian = np.zeros((design.shape[1], design.shape[1]))
     for start in range(0, len(design), BLOCK_ROWS):
-        block = design[start : start + BLOCK_ROWS]
-        hessian += block.T @ (block * weight[start : start + BLOCK_ROWS, None])
+        rows = slice(start, start + BLOCK_ROWS)
+        # numpy needs half the time for a matrix times itself.
+        block = design[rows] * np.sqrt(weight[rows, None])
+        hessian += block.T @ block
     hessian[np.diag_indices_from(hessian)] += ridge
     factor = cho_factor(hessian, check_finite=False)
     objective = _objective(design, y, each, beta, ridge)

@@ -101,7 +101,7 @@ def fit_step_path(
     X, y = X[few], y[few]
     each = np.ones(len(y)) if weights is None else weights[few]
     columns, thresholds = _steps(X)
-    design = np.ones((len(X), len(columns) + 1))
+    design = np.ones((len(X), len(columns) + 1), order="F")
     taken = np.empty(len(columns))
     for place, (j, threshold) in enumerate(zip(columns, thresholds, strict=True)):
         design[:, place], taken[place] = _column(X[:, j], threshold)
