@@ -16,6 +16,7 @@ from icp_ml.insight.evidence import CrossFit, Outcome, build_outcome, crossfit
 from icp_ml.insight.lifts import Counts, Lifts, Memberships, count, held_out_memberships, lifts
 from icp_ml.insight.predicates import Predicate
 from icp_ml.statistics import benjamini_hochberg, holm, selective_q
+from icp_ml.statistics.threads import one_blas_thread
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -237,8 +238,9 @@ def examine(
     dataset: Dataset, target: str, *, seed: int, q: float = 0.10, n_permutations: int = 6000
 ) -> Evidence:
     """Search and measure one target on its own; see :func:`search_target` and :func:`measure`."""
-    searched = search_target(dataset, target, seed=seed, n_permutations=n_permutations)
-    return measure(searched, joint_q([searched], q)[0], seed=seed, q=q)
+    with one_blas_thread():
+        searched = search_target(dataset, target, seed=seed, n_permutations=n_permutations)
+        return measure(searched, joint_q([searched], q)[0], seed=seed, q=q)
 
 
 def prior_weights(design: Design, counts: Counts) -> Array:

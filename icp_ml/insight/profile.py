@@ -32,6 +32,7 @@ from icp_ml.insight.standing import settle, stands
 from icp_ml.insight.traits import TRAIT_COLUMNS, Propensity, mean_contributions, traits_table
 from icp_ml.insight.views import View, view_of
 from icp_ml.statistics import detectable_difference
+from icp_ml.statistics.threads import one_blas_thread
 
 Array = npt.NDArray[np.float64]
 FORMAT = 1
@@ -151,8 +152,8 @@ def build_profile(
         Permutations behind a p-value.
     mode
         ``default`` keeps the share of false traits at ``q``. ``certified`` keeps the *chance of even one*
-        false trait at ``q``, over all targets (Holm), with 20,000 permutations of the whole loop and ten
-        repeats of the folds; it takes about ten times as long and finds less.
+        false trait at ``q``, over all targets (Holm), with at least 20,000 permutations behind a p-value and
+        ten repeats of the folds; it takes about twice as long (600 accounts) and finds less.
     view
         ``among_retained`` asks who expands among the accounts that stayed, ``contraction`` who keeps the full
         ARR; see :func:`icp_ml.insight.views.view_of`. Each view is a profile of its own, with its own ``q``.
@@ -199,7 +200,7 @@ def build_profile(
             table = exact_tests(evidence, dataset, table, asked, q)
         return evidence, table, find_segments(evidence, stand, seed=seed)
 
-    with ThreadPoolExecutor(max_workers=n_jobs) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(max_workers=n_jobs) as pool:
         found = list(pool.map(search, targets))
         q_values = certified_q(found) if mode == "certified" else joint_q(found, q)
         results = list(pool.map(tell, found, q_values))

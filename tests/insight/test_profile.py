@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
+from icp_ml.insight.examine import search_target
 from icp_ml.insight.profile import Profile, build_profile, profile_json
 from icp_ml.insight.segments import SEGMENT_COLUMNS
 from icp_ml.insight.traits import TRAIT_COLUMNS
@@ -93,6 +95,20 @@ def test_json_round_trip_keeps_every_value_and_dtype(profile: Profile) -> None:
     pd.testing.assert_frame_equal(again.segments, profile.segments, check_dtype=False)
     assert profile_json(again) == text
     assert again.to_text() == profile.to_text()
+
+
+def test_linear_algebra_is_held_to_one_thread(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls: on threads of its own it spins at barriers, 12 times the CPU beside a busy neighbour."""
+    found: list[int] = []
+
+    def watched(*args: Any, **more: Any) -> Any:
+        found.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return search_target(*args, **more)
+
+    monkeypatch.setattr("icp_ml.insight.profile.search_target", watched)
+    with threadpool_limits(2, user_api="blas"):
+        build_profile(dataset, {}, n_permutations=1)
+    assert set(found) == {1}
 
 
 def test_same_input_same_profile_whatever_the_threads(dataset: Dataset, profile: Profile) -> None:
