@@ -25,6 +25,9 @@ install: $(STAMP)  ## make .venv with everything that is needed
 demo: $(STAMP)  ## the main job on the bundled account base: profile, scores, report, registered model
 	$(BIN)/icp-ml demo --out demo_out
 
+# Two workers on two cores: linear algebra on threads of its own would only spin.
+test test-fast: export OPENBLAS_NUM_THREADS := 1
+
 test: $(STAMP)  ## lint, types, layers and all tests
 	$(MAKE) --no-print-directory lint types layers
 	$(PYTEST) --cov --cov-report=term --cov-fail-under=90
