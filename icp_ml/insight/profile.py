@@ -153,7 +153,7 @@ def build_profile(
     mode
         ``default`` keeps the share of false traits at ``q``. ``certified`` keeps the *chance of even one*
         false trait at ``q``, over all targets (Holm), with at least 20,000 permutations behind a p-value and
-        ten repeats of the folds; it takes about twice as long (600 accounts) and finds less.
+        ten repeats of the folds; it takes about twice as long (600 to 3,000 accounts) and finds less.
     view
         ``among_retained`` asks who expands among the accounts that stayed, ``contraction`` who keeps the full
         ARR; see :func:`icp_ml.insight.views.view_of`. Each view is a profile of its own, with its own ``q``.
