@@ -24,7 +24,7 @@ def base(smoke: bool) -> tuple[Any, dict[str, Any]]:
     import icp_ml as icp
     from icp_ml.simulation import make_tables
 
-    world = make_tables(300 if smoke else 2000, seed=1)
+    world = make_tables(200 if smoke else 2000, seed=1)
     days = icp.quarter_ends("2023-12-31" if smoke else "2022-06-30", "2024-03-31")
     return icp.read_tables(world.tables)[0], {"snapshot_dates": days, "horizon_months": 12}
 

@@ -277,7 +277,7 @@ def main() -> None:
     rows, small, today_rows = (600, 400, 100) if args.smoke else (args.rows, 100_000, 10_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = train(folder, 300, profile=False) if args.smoke else train(folder, 2_000)
+        weights = train(folder, 150, profile=False) if args.smoke else train(folder, 2_000)
         if args.memory_rows:
             result = {"memory": memory(folder, rows, args.memory_rows)}
         else:

@@ -79,7 +79,7 @@ def main() -> None:
     settings = {"spark.sql.execution.arrow.maxRecordsPerBatch": "16384", **(SHORT if args.smoke else {})}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train(folder, 300 if args.smoke else 2_000, profile=not args.smoke)
+        train(folder, 150 if args.smoke else 2_000, profile=not args.smoke)
         make(folder, rows)
         with local_spark(settings, memory="2g") as spark:
             result = measure(spark, folder, rows, 1 if args.smoke else 3)

@@ -152,7 +152,7 @@ def main() -> None:
             make(tables, n, args.tools)
         made = time.perf_counter() - start
         if not (folder / "bundle").exists():
-            train(folder / "bundle", *((300, "2023-03-31", False) if args.smoke else ()))
+            train(folder / "bundle", *((150, "2023-03-31", False) if args.smoke else ()))
         found = score(tables, folder / "bundle", folder / "out")
         shutil.rmtree(folder / "out")
     result = {"accounts": n, "technology_rows": n * args.tools, "generated_seconds": made, **found}
