@@ -145,7 +145,7 @@ def shares(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     opts = options(__doc__)
-    seeds, n = (SEEDS[:1], 300) if opts.smoke else (SEEDS, ACCOUNTS)
+    seeds, n = (SEEDS[:1], 160) if opts.smoke else (SEEDS, ACCOUNTS)
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         for drift in (False, True):
