@@ -286,7 +286,7 @@ def parse_config(content: Mapping[str, Any], *, base: Path = Path()) -> Config:
     >>> parse_config({"model": {"sed": 7}})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    icp_ml.errors.ConfigError: unknown key 'sed' in [model]; did you mean 'seed'? Known: ..., reasons, seed
+    icp_ml.errors.ConfigError: unknown key 'sed' in [model]; did you mean 'seed'? Known: ..., seed
     """
     sections: dict[str, type] = {
         "data": DataConfig,
