@@ -214,7 +214,8 @@ class Candidate:
     usual
         Whether it has weight where nothing speaks for other candidates; the rest must earn theirs.
     suits
-        Whether it is worth its time with few rows (up to :data:`SMALL_ROWS`), with many, or with any.
+        Whether it is worth its time with few rows (up to :data:`SMALL_ROWS`), with many (above
+        :data:`LARGE_ROWS`), or with any number.
     """
 
     name: str
@@ -272,7 +273,9 @@ class Candidate:
 
     def is_worth(self, n_rows: int) -> bool:
         """Whether a default fit should try it on ``n_rows`` training rows."""
-        return self.suits in ("any", "few" if n_rows <= SMALL_ROWS else "many")
+        if self.suits == "few":
+            return n_rows <= SMALL_ROWS
+        return self.suits == "any" or n_rows > LARGE_ROWS
 
     def for_rows(self, n_rows: int) -> Candidate:
         """Return the candidate with parameters that suit ``n_rows`` training rows."""
@@ -323,6 +326,8 @@ _SHARED = {
 }
 # Up to here random thresholds beat the best ones: they smooth steps and favour no column with many values.
 SMALL_ROWS = 3_000
+# From here large trees are worth their time, which is as much as all others take together.
+LARGE_ROWS = 10_000
 SMOOTH_WHERE_SMALL = ("additive", "shallow")
 _DEEP = {**_SHARED, "num_leaves": 16, "max_depth": 6, "lambda_l2": 3.0}
 
