@@ -25,10 +25,10 @@ from icp_ml.model.candidates import DEFAULT_CANDIDATES
 
 HERE = Path(__file__).resolve().parent
 FIRST_SEED = 10_000
-WITHOUT_STEPS = tuple(name for name in DEFAULT_CANDIDATES if name != "steps")
+WITHOUT_BANDS = tuple(name for name in DEFAULT_CANDIDATES if name != "bands")
 FAMILIES = {name: (name,) for name in DEFAULT_CANDIDATES} | {
     "mixture": DEFAULT_CANDIDATES,
-    "mixture without steps": WITHOUT_STEPS,
+    "mixture without bands": WITHOUT_BANDS,
 }
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=12, help="worlds of 400 and of 1,000 accounts")
     args = parser.parse_args()
     if args.smoke:
-        table = pd.DataFrame([skills(300, FIRST_SEED, {"steps": ("steps",), "both": ("additive", "steps")})])
+        table = pd.DataFrame([skills(300, FIRST_SEED, {"bands": ("bands",), "both": ("additive", "bands")})])
     else:
         places = [(n, FIRST_SEED + i) for n in (400, 1000) for i in range(args.worlds)]
         with ProcessPoolExecutor(2) as pool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from icp_ml.model.bands import EXPECTED, fit_band_path
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.encoding import Part
@@ -21,7 +22,7 @@ from icp_ml.model.estimator import (
     predict_path,
 )
 from icp_ml.model.linear import PENALTIES, LinearModel, fit_linear_path
-from icp_ml.model.steps import SHARES, StepModel, fit_step_path, tables_of
+from icp_ml.model.steps import StepModel, tables_of
 
 if TYPE_CHECKING:
     from icp_ml.model.fasttree.public import FastTreeContributions
@@ -95,7 +96,7 @@ class AdditiveMember(_Tabled):
 
 @dataclass(frozen=True)
 class StepMember(_Tabled):
-    """Sums of a few steps, chosen by a lasso."""
+    """Sums of steps."""
 
     models: tuple[StepModel, ...]
     tables: StepTables
@@ -208,9 +209,10 @@ class Candidate:
     name
         As in ``PropensityClassifier(candidates=...)``.
     grid
-        Complexities tried out of fold: numbers of trees, or penalties, from simple to complex.
+        Complexities tried out of fold: numbers of trees or of expected conditions, or penalties, from simple
+        to complex.
     params
-        LightGBM parameters; None for the logistic and the steps.
+        LightGBM parameters; None for the logistic and the bands.
     usual
         Whether it has weight where nothing speaks for other candidates; the rest must earn theirs.
     suits
@@ -235,7 +237,7 @@ class Candidate:
     ) -> Floats:
         """Fit on (X, y) and return log-odds of the held-out rows per complexity, shape (grid, rows)."""
         if self.params is None:
-            models = self._penalised(X, y, parts, self.grid, weights)
+            models = self._without_trees(X, y, parts, self.grid, seed, weights)
             return np.array([model.raw(held) for model in models])
         rounds = tuple(int(n) for n in self.grid)
         booster = fit_booster(X, y, self.params | _monotone(parts), seed, rounds[-1], weights)
@@ -252,24 +254,25 @@ class Candidate:
     ) -> str | LinearModel | StepModel:
         """Fit one model of the bag."""
         if self.params is None:
-            stronger = tuple(penalty for penalty in self.grid if penalty >= complexity)
-            return self._penalised(X, y, parts, stronger, weights)[-1]
+            simpler = self.grid[: self.grid.index(complexity) + 1]
+            return self._without_trees(X, y, parts, simpler, seed, weights)[-1]
         fitting = self.params | _monotone(parts)
         return booster_to_text(fit_booster(X, y, fitting, seed, int(complexity), weights))
 
-    def _penalised(
+    def _without_trees(
         self,
         X: Floats,
         y: Floats,
         parts: tuple[Part, ...],
-        penalties: tuple[float, ...],
+        grid: tuple[float, ...],
+        seed: int,
         weights: Floats | None,
     ) -> Sequence[LinearModel | StepModel]:
         directions = np.array([part.direction for part in parts])
-        if self.name == "steps":
-            return fit_step_path(X, y, penalties, weights, directions)
+        if self.name == "bands":
+            return fit_band_path(X, y, grid, seed, weights, directions)
         scored = np.array([part.role in SCORED_ROLES for part in parts])
-        return fit_linear_path(X, y, scored, penalties, weights, directions)
+        return fit_linear_path(X, y, scored, grid, weights, directions)
 
     def is_worth(self, n_rows: int) -> bool:
         """Whether a default fit should try it on ``n_rows`` training rows."""
@@ -291,7 +294,7 @@ class Candidate:
 
     def member(self, models: list[Any], n_columns: int) -> Member:
         """Bind fitted models to a member."""
-        if self.name == "steps":
+        if self.name == "bands":
             return StepMember.from_models(tuple(models), n_columns)
         if self.params is None:
             return LinearMember(tuple(models))
@@ -371,7 +374,7 @@ CANDIDATES: dict[str, Candidate] = {
         (10, 20, 30, 45, 60, 80, 100, 130, 160, 200, 250, 310, 380),
         {**_DEEP, "learning_rate": 0.05, "min_data_in_leaf": 8},
     ),
-    "steps": Candidate("steps", SHARES, None),
+    "bands": Candidate("bands", EXPECTED, None),
     "logistic": Candidate("logistic", PENALTIES, None, usual=False),
 }
-DEFAULT_CANDIDATES = ("additive", "deep", "steps", "random", "large", "logistic")
+DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "large", "logistic")

@@ -1,4 +1,4 @@
-"""Step functions looked up by numba, many rows per pass: the bits of the numpy path in ``contributions``."""
+"""What numba compiles: draws for bands, and step look-up with the bits of ``contributions``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-from icp_ml.model import descent
+from icp_ml.model import gibbs
 
 F = TypeVar("F", bound=Callable[..., Any])
 ROWS = 64
@@ -17,7 +17,7 @@ def _compiled(function: F) -> F:
     return cast("F", numba.njit(cache=True, nogil=True)(function))
 
 
-descend = _compiled(descent.descend)
+draw = _compiled(gibbs.draw)
 
 
 @_compiled

@@ -66,7 +66,7 @@ def test_without_directions_the_data_decide():
 def test_the_mixture_keeps_to_the_directions_on_any_data(seed):
     frame, y = against(seed, n=150)
     model = icp_ml.PropensityClassifier(
-        candidates=("additive", "deep", "steps", "logistic"), n_bags=1, n_folds=2, n_jobs=1
+        candidates=("additive", "deep", "bands", "logistic"), n_bags=1, n_folds=2, n_jobs=1
     ).fit_features(frame, SCHEMA, y)
     assert steepest(model, frame.head(15), "employees", np.linspace(-3, 3, 25))[1] >= -1e-12
 
