@@ -51,13 +51,14 @@ if TYPE_CHECKING:
     from icp_ml.model.propensity import PropensityClassifier
     from icp_ml.serve.applicability import applicability
     from icp_ml.serve.bundle import save
+    from icp_ml.serve.icpmodel import IcpModel
     from icp_ml.serve.monitor import Monitoring, monitor
     from icp_ml.serve.record import RunRecord, run_record
     from icp_ml.serve.retrain import Outcome, retrain
     from icp_ml.serve.score import score_frame
     from icp_ml.serve.shift import Shift, shift
     from icp_ml.serve.stream import ScoreRun, score_parquet
-    from icp_ml.serve.training import IcpModel, train
+    from icp_ml.serve.training import train
 
 __version__ = "0.1.0"
 
@@ -104,7 +105,8 @@ _HOME = {
     "serve.score": ("score_frame",),
     "serve.shift": ("Shift", "shift"),
     "serve.stream": ("ScoreRun", "score_parquet"),
-    "serve.training": ("IcpModel", "train"),
+    "serve.icpmodel": ("IcpModel",),
+    "serve.training": ("train",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -35,9 +35,12 @@ from icp_ml.adapters.mlflow_registry import (
 from icp_ml.adapters.mlflow_store import PatientClient, beside_database, import_mlflow, patiently, store
 from icp_ml.serve.bundle import load as load_bundle
 from icp_ml.serve.history import Change, champion_on, history_frame
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import RunRecord
-from icp_ml.serve.retrain import Earlier, Probe
-from icp_ml.serve.training import IcpModel
+
+if TYPE_CHECKING:
+    # Training and all that it needs stay unloaded where a model is only scored.
+    from icp_ml.serve.retrain import Earlier, Probe
 
 __all__ = [
     "CHALLENGER",
@@ -125,6 +128,8 @@ class MlflowTracker:
 
     def earlier(self, identity: str) -> Earlier | None:
         """Return what came of the same data and plan, or None when nothing was decided yet."""
+        from icp_ml.serve.retrain import Earlier
+
         with self._session() as mlflow:
             for made in self._registry(mlflow).versions(identity):
                 status = made.tags.get(STATUS, "")

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from icp_ml.errors import InputWarning
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import RunRecord
 from icp_ml.serve.score import NUMBERS, score_columns
-from icp_ml.serve.training import IcpModel
 
 DEFAULT_REASONS = 3
 #: Parameters of the pyfunc, with their defaults.

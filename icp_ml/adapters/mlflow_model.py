@@ -19,8 +19,8 @@ from icp_ml.adapters.mlflow_log import PARAMS
 from icp_ml.adapters.mlflow_store import patiently, store
 from icp_ml.errors import BundleError, InputMismatchError
 from icp_ml.serve.bundle import load as load_bundle
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.score import score_frame
-from icp_ml.serve.training import IcpModel
 
 _SCHEMES = ("models:/", "runs:/")
 _UNKNOWN = re.compile(

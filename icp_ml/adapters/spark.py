@@ -19,7 +19,7 @@ from icp_ml.serve.score import NUMBERS, absent_features, quiet_gaps, score_batch
 from icp_ml.serve.sources import is_wanted, to_frame
 
 if TYPE_CHECKING:
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 Kernel = Callable[[Iterator[Any]], Iterator[Any]]
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from icp_ml.config import Config
     from icp_ml.data.tables import Tables
+    from icp_ml.serve.icpmodel import IcpModel
     from icp_ml.serve.retrain import Outcome
-    from icp_ml.serve.training import IcpModel
 
 TRUTH = "truth.json"
 SETTINGS = "icp.toml"

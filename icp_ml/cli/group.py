@@ -17,7 +17,7 @@ from icp_ml.errors import ConfigError, IcpError, IcpWarning
 
 if TYPE_CHECKING:
     from icp_ml.config import Config
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 Say = Callable[[str], None]
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

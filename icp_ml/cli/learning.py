@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from icp_ml.data.rejects import Rejects
     from icp_ml.data.tables import Tables
     from icp_ml.model.evaluation import Evaluation
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 
 @click.command(

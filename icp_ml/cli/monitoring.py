@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from icp_ml.config import Config
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 ALARM = 3
 Batch = tuple["pd.DataFrame", "pd.DataFrame | None"]

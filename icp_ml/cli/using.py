@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from icp_ml.config import Config
     from icp_ml.insight.controls import Controls
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 controls_option = click.option(
     "--controls", is_flag=True, help="Also profile outcomes in which nothing is there; needs --config; slow."

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import binom, chi2, norm
+from scipy.special import bdtr, chdtr, ndtri
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.leakage import auc_of, deal_folds, separations
@@ -149,7 +149,7 @@ def echoes(dataset: Dataset, outcome: Outcome) -> Iterator[Finding]:
         freedom = int(inner.sum()) - 2
         if freedom < 5 or not outcome.carries(name):
             continue
-        chance = float(chi2.cdf(scatter, freedom))
+        chance = float(chdtr(freedom, scatter))
         if chance < _ECHO_LEVEL:
             said = f"its {len(level)} values are the mean of {outcome.name} of the rows that have them"
             yield Finding(name, "echo", "quarantine", chance, said, outcome.name)
@@ -258,7 +258,7 @@ def frozen(dataset: Dataset, outcome: Outcome) -> Iterator[Finding]:
         if usual < _MOVING or theirs > _FROZEN_RATIO * usual:
             continue
         limit = _FROZEN_RATIO * usual * 2.0
-        if binom.cdf(int(moved[gone].sum()), int(gone.sum()), limit) < 1e-3:
+        if bdtr(int(moved[gone].sum()), int(gone.sum()), limit) < 1e-3:
             said = (
                 f"changes in {usual:.0%} of steps between snapshots, in {theirs:.0%} for accounts that left"
             )
@@ -339,7 +339,7 @@ def _explained(
     table = dataset.features[names].to_numpy(dtype=np.float64)[rows]
     table = np.where(np.isnan(table), np.nanmedian(table, axis=0, keepdims=True), table)
     known = ~np.isnan(wanted)
-    z = norm.ppf(0.999)
+    z = ndtri(0.999)
     if known.sum() < z * len(names) + 50:
         return int(known.sum()), 0.0
     design, aim = table[known], wanted[known]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from icp_ml.data.dataset import LABEL_COLUMNS, Dataset
 from icp_ml.errors import ConfigError
@@ -77,7 +77,7 @@ class Controls:
             segments=_plural(int(rows["segments"].sum()), "segment"),
             expected=self.q,
         )
-        too_many = float(binom.sf(some - 1, len(rows), self.q)) < _SURPRISING
+        too_many = float(bdtrc(some - 1, len(rows), self.q)) < _SURPRISING
         return f"{text} {ALARM}" if too_many else text
 
 

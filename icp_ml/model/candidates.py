@@ -1,203 +1,22 @@
-"""The candidate set: what can be a member of the model, how it is fitted, how it explains itself exactly."""
+"""The candidate set: families of models, how one is fitted, and which are tried by default."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from icp_ml.model.bands import EXPECTED, fit_band_path
 from icp_ml.model.columns import Floats
-from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.encoding import Part
-from icp_ml.model.estimator import (
-    booster_from_text,
-    booster_to_text,
-    dump_trees,
-    expected_value,
-    fit_booster,
-    predict_path,
-)
+from icp_ml.model.estimator import booster_to_text, fit_booster, predict_path
 from icp_ml.model.linear import PENALTIES, LinearModel, fit_linear_path
-from icp_ml.model.steps import StepModel, tables_of
-
-if TYPE_CHECKING:
-    from icp_ml.model.fasttree.public import FastTreeContributions
+from icp_ml.model.members import AdditiveMember, LinearMember, Member, StepMember, TreeMember
+from icp_ml.model.steps import StepModel
 
 SCORED_ROLES = frozenset({"value", "count", "rare", "rank"})
-
-
-class Member(Protocol):
-    """A fitted candidate: a small bag of models of one family on the same encoded columns."""
-
-    @property
-    def base(self) -> float:
-        """Expected log-odds, averaged over the bag."""
-
-    def raw(self, X: Floats) -> Floats:
-        """Return log-odds averaged over the bag."""
-
-    def raw_bags(self, X: Floats) -> Floats:
-        """Return log-odds of each model of the bag, shape (bags, rows)."""
-
-    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
-        """Add contributions, times ``scale``, to ``parts``; return :meth:`raw` and :meth:`raw_bags`.
-
-        ``parts`` has shape (encoded columns, rows); with :attr:`base` contributions add up to :meth:`raw`,
-        and the two returned are the same to the last bit.
-        """
-
-    def to_state(self) -> tuple[dict[str, Any], list[str]]:
-        """Return a JSON-able dict and LightGBM texts."""
-
-
-class _Tabled:
-    """What holds a step function per encoded column is looked up in them."""
-
-    tables: StepTables
-
-    @property
-    def base(self) -> float:
-        """Expected log-odds, averaged over the bag."""
-        return float(self.tables.base.mean())
-
-    def raw(self, X: Floats) -> Floats:
-        """Return log-odds averaged over the bag."""
-        return self.tables.raw(X)
-
-    def raw_bags(self, X: Floats) -> Floats:
-        """Return log-odds of each booster, shape (bags, rows)."""
-        return self.tables.raw_bags(X)
-
-    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
-        """Add scaled contributions to ``parts``; return log-odds and those of each model."""
-        return self.tables.add_to(parts, X, scale)
-
-
-@dataclass(frozen=True)
-class AdditiveMember(_Tabled):
-    """Boosters whose trees have one split."""
-
-    texts: tuple[str, ...]
-    tables: StepTables
-
-    @classmethod
-    def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
-        """Compile the step tables of model texts."""
-        return cls(texts, compile_steps([dump_trees(booster_from_text(text)) for text in texts], n_columns))
-
-    def to_state(self) -> tuple[dict[str, Any], list[str]]:
-        """Return a JSON-able dict and LightGBM texts."""
-        return {"kind": "additive", "n_columns": self.tables.n_columns}, list(self.texts)
-
-
-@dataclass(frozen=True)
-class StepMember(_Tabled):
-    """Sums of steps."""
-
-    models: tuple[StepModel, ...]
-    tables: StepTables
-
-    @classmethod
-    def from_models(cls, models: tuple[StepModel, ...], n_columns: int) -> StepMember:
-        """Put the steps of all models into one table per column."""
-        return cls(models, tables_of(models, n_columns))
-
-    def to_state(self) -> tuple[dict[str, Any], list[str]]:
-        """Return a JSON-able dict and no texts."""
-        models = [model.to_state() for model in self.models]
-        return {"kind": "steps", "n_columns": self.tables.n_columns, "models": models}, []
-
-
-class TreeMember:
-    """Boosters with deeper trees, looked up in tables that are made at the first use and never stored.
-
-    Log-odds come from the tables too, whatever the number of rows: LightGBM's own would differ in the last
-    bits, and an account has one score.
-
-    Parameters
-    ----------
-    texts
-        LightGBM texts, one per booster.
-    """
-
-    def __init__(self, texts: tuple[str, ...]) -> None:
-        self.texts = texts
-        self._base = float(np.mean([expected_value(booster_from_text(text)) for text in texts]))
-        self._tables: tuple[FastTreeContributions, ...] | None = None
-        self._lock = Lock()
-
-    def __reduce__(self) -> tuple[type[TreeMember], tuple[tuple[str, ...]]]:
-        return TreeMember, (self.texts,)
-
-    @property
-    def base(self) -> float:
-        """Expected log-odds, averaged over the bag."""
-        return self._base
-
-    def raw(self, X: Floats) -> Floats:
-        """Return log-odds averaged over the bag."""
-        bags = self.raw_bags(X)
-        return add_bags(bags) / len(bags)
-
-    def raw_bags(self, X: Floats) -> Floats:
-        """Return log-odds of each booster, shape (bags, rows)."""
-        return np.array([tables.predict_raw(X) for tables in self._compiled()])
-
-    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
-        """Add scaled contributions to ``parts``; return log-odds and those of each booster."""
-        each = scale / len(self.texts)
-        bags = np.array([tables.add_to(parts, X, each) for tables in self._compiled()])
-        return add_bags(bags) / len(bags), bags
-
-    def _compiled(self) -> tuple[FastTreeContributions, ...]:
-        if self._tables is None:
-            from icp_ml.model.fasttree.public import FastTreeContributions
-
-            with self._lock:
-                if self._tables is None:
-                    boosters = [booster_from_text(text) for text in self.texts]
-                    self._tables = tuple(FastTreeContributions(booster) for booster in boosters)
-        return self._tables
-
-    def to_state(self) -> tuple[dict[str, Any], list[str]]:
-        """Return a JSON-able dict and LightGBM texts."""
-        return {"kind": "trees"}, list(self.texts)
-
-
-@dataclass(frozen=True)
-class LinearMember:
-    """Ridge logistic regressions; their mean is linear again."""
-
-    models: tuple[LinearModel, ...]
-
-    @property
-    def base(self) -> float:
-        """Expected log-odds, averaged over the bag."""
-        return sum(model.intercept for model in self.models) / len(self.models)
-
-    def raw(self, X: Floats) -> Floats:
-        """Return log-odds averaged over the bag."""
-        bags = self.raw_bags(X)
-        return add_bags(bags) / len(bags)
-
-    def raw_bags(self, X: Floats) -> Floats:
-        """Return log-odds of each model, shape (bags, rows)."""
-        return np.array([model.raw(X) for model in self.models])
-
-    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
-        """Add scaled contributions to ``parts``; return log-odds and those of each model."""
-        for model in self.models:
-            parts += (scale / len(self.models)) * model.contributions(X).T
-        bags = self.raw_bags(X)
-        return add_bags(bags) / len(bags), bags
-
-    def to_state(self) -> tuple[dict[str, Any], list[str]]:
-        """Return a JSON-able dict and no texts."""
-        return {"kind": "linear", "models": [model.to_state() for model in self.models]}, []
 
 
 @dataclass(frozen=True)
@@ -300,23 +119,12 @@ class Candidate:
             return LinearMember(tuple(models))
         if self.params["num_leaves"] == 2:
             return AdditiveMember.from_texts(tuple(models), n_columns)
-        return TreeMember(tuple(models))
+        return TreeMember.checked(tuple(models))
 
 
 def _monotone(parts: tuple[Part, ...]) -> dict[str, Any]:
     directions = [part.direction for part in parts]
     return {"monotone_constraints": directions} if any(directions) else {}
-
-
-def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
-    """Rebuild a member from what its ``to_state`` gave."""
-    if state["kind"] == "linear":
-        return LinearMember(tuple(LinearModel.from_state(model) for model in state["models"]))
-    if state["kind"] == "steps":
-        return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
-    if state["kind"] == "additive":
-        return AdditiveMember.from_texts(tuple(texts), state["n_columns"])
-    return TreeMember(tuple(texts))
 
 
 _SHARED = {

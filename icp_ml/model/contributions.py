@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 
 from icp_ml.model.columns import Floats, Ints
+from icp_ml.model.fasttree.parse import CATEGORICAL, DEFAULT_LEFT, MISSING_NAN, MISSING_ZERO, Forest
 
 KERNEL_ROWS = 2_000
 """Rows from which numba is worth its import."""
@@ -154,13 +154,13 @@ def has_numba() -> bool:
     return find_spec("numba") is not None
 
 
-def compile_steps(bags: list[list[dict[str, Any]]], n_columns: int) -> StepTables:
+def compile_steps(bags: list[Forest], n_columns: int) -> StepTables:
     """Compile bags of trees with at most one split each.
 
     Parameters
     ----------
     bags
-        Per bag the trees as nested dicts, see :func:`icp_ml.model.estimator.dump_trees`.
+        The trees of each bag, see :func:`icp_ml.model.fasttree.parse.parse_model`.
     n_columns
         Number of encoded columns.
 
@@ -171,29 +171,24 @@ def compile_steps(bags: list[list[dict[str, Any]]], n_columns: int) -> StepTable
     """
     base = np.zeros(len(bags))
     splits: dict[int, list[tuple[int, float, float, float, float]]] = {}
-    for bag, trees in enumerate(bags):
-        for tree in trees:
-            if "split_feature" not in tree:
-                base[bag] += tree["leaf_value"]
-                continue
-            left, right = tree["left_child"], tree["right_child"]
-            if "leaf_value" not in left or "leaf_value" not in right:
-                raise ValueError("expected trees with one split, found a deeper tree: use pred_contrib")
-            if tree["decision_type"] != "<=" or tree["missing_type"] == "Zero":
-                raise ValueError(
-                    f"expected numeric splits, found {tree['decision_type']} with missing type "
-                    f"{tree['missing_type']}: use pred_contrib"
-                )
-            n_left, n_right = left["leaf_count"], right["leaf_count"]
-            total = n_left + n_right
-            mean = n_left / total * left["leaf_value"] + n_right / total * right["leaf_value"]
+    for bag, forest in enumerate(bags):
+        for tree in forest.trees:
+            mean = tree.expected_value()
             base[bag] += mean
-            # LightGBM dumps an infinite threshold (known against unknown) as 1e300.
-            threshold = float(tree["threshold"]) if tree["threshold"] < 1e300 else np.inf
-            goes_left = tree["default_left"] if tree["missing_type"] == "NaN" else threshold >= 0.0
-            low, high = left["leaf_value"] - mean, right["leaf_value"] - mean
-            splits.setdefault(tree["split_feature"], []).append(
-                (bag, threshold, low, high, low if goes_left else high)
+            if len(tree.feature) == 0:
+                continue
+            if len(tree.feature) > 1:
+                raise ValueError("expected trees with one split, found a deeper tree: use pred_contrib")
+            decision = int(tree.decision[0])
+            if decision & CATEGORICAL or decision >> 2 == MISSING_ZERO:
+                raise ValueError(
+                    "expected numeric splits where zero is a value, found another kind: use pred_contrib"
+                )
+            threshold = float(tree.threshold[0])
+            unknown_left = bool(decision & DEFAULT_LEFT) if decision >> 2 == MISSING_NAN else threshold >= 0.0
+            low, high = tree.leaf_value[~tree.left[0]] - mean, tree.leaf_value[~tree.right[0]] - mean
+            splits.setdefault(int(tree.feature[0]), []).append(
+                (bag, threshold, low, high, low if unknown_left else high)
             )
     tables = tuple(_table(column, splits[column], len(bags)) for column in sorted(splits))
     return StepTables(tables, base, n_columns)

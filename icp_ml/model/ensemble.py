@@ -11,10 +11,10 @@ from scipy.special import expit
 
 from icp_ml.errors import BundleError
 from icp_ml.model.calibration import Calibration
-from icp_ml.model.candidates import Member, member_from_state
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import add_bags
 from icp_ml.model.encoding import Encoder
+from icp_ml.model.members import Member, member_from_state
 
 Z90 = 1.6448536269514722
 BASELINE = "logistic"

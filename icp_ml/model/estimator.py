@@ -96,14 +96,3 @@ def predict_contributions(booster: Any, X: Floats) -> Floats:
     """Return exact contributions per encoded column, shape (rows, columns)."""
     values = np.asarray(booster.predict(X, pred_contrib=True, num_threads=1), dtype=np.float64)
     return values[:, :-1]
-
-
-def expected_value(booster: Any) -> float:
-    """Return the log-odds to which contributions are added."""
-    row = np.zeros((1, booster.num_feature()))
-    return float(booster.predict(row, pred_contrib=True, num_threads=1)[0, -1])
-
-
-def dump_trees(booster: Any) -> list[dict[str, Any]]:
-    """Return the trees of a booster as nested dicts."""
-    return [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]

@@ -21,11 +21,12 @@ from icp_ml.model.calibration import (
     log_loss_rows,
     weighted_mean,
 )
-from icp_ml.model.candidates import CANDIDATES, Candidate, Member
+from icp_ml.model.candidates import CANDIDATES, Candidate
 from icp_ml.model.columns import Columns, Floats, Ints
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import BASELINE, Ensemble
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
+from icp_ml.model.members import Member
 from icp_ml.model.stacking import calibrated_loss, choose_weights
 from icp_ml.statistics.threads import one_blas_thread
 

@@ -11,12 +11,7 @@ import pandas as pd
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from icp_ml.data.schema import KEYS, Feature, Schema
 from icp_ml.errors import InputMismatchError
@@ -243,9 +238,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 "name at least one of them"
             )
         if self.n_bags < 1 or self.n_folds < 2:
-            raise ValueError(
-                f"expected n_bags >= 1 and n_folds >= 2, found {self.n_bags} and {self.n_folds}: raise them"
-            )
+            found = f"{self.n_bags} and {self.n_folds}"
+            raise ValueError(f"expected n_bags >= 1 and n_folds >= 2, found {found}: raise them")
 
     def decision_function(self, X: Any) -> Floats:
         """Return calibrated log-odds of ``classes_[1]`` per row."""
@@ -384,6 +378,11 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         BundleError
             If a model text is missing or unreadable.
         """
+        return cls.around(Ensemble.from_state(state["ensemble"], texts), state)
+
+    @classmethod
+    def around(cls, ensemble: Ensemble, state: dict[str, Any]) -> PropensityClassifier:
+        """Put the classifier of a state around its ensemble."""
         params = state["params"]
         model = cls(**{**params, "candidates": tuple(params["candidates"])})
         model.classes_ = np.array(state["classes"])
@@ -395,6 +394,6 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         model.cv_results_ = pd.DataFrame(state["cv_results"])
         for column in ("log_loss", "auc", "complexity", "weight"):
             model.cv_results_[column] = model.cv_results_[column].astype("float64")
-        model._ensemble = Ensemble.from_state(state["ensemble"], texts)
+        model._ensemble = ensemble
         model._describe()
         return model

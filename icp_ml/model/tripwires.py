@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.leakage import Leak, auc_of, check_leakage, measure
@@ -178,7 +178,7 @@ def _shuffled(base: _Base) -> list[Finding]:
     if any(not 0 < y[folds == k].sum() < (folds == k).sum() for k in range(N_FOLDS)):
         return []
     area = _mean_area(_out_of_fold(base, y, folds), y, folds)
-    half = SHUFFLE_SPREAD * norm.ppf(1.0 - SHUFFLE_LEVEL / 2.0) * _null_error(y, base.codes)
+    half = SHUFFLE_SPREAD * ndtri(1.0 - SHUFFLE_LEVEL / 2.0) * _null_error(y, base.codes)
     said = f"with shuffled {base.name} the out-of-fold AUC is {area:.3f}, within .5 +- {half:.3f}"
     if abs(area - 0.5) > half:
         said = f"with shuffled {base.name} the out-of-fold AUC is {area:.3f}, outside .5 +- {half:.3f}: " + (

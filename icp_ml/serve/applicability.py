@@ -20,7 +20,7 @@ from icp_ml.serve.reference import applicability_of
 from icp_ml.serve.typicality import WEIGHTS, Detector, Surprises
 
 if TYPE_CHECKING:
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 Floats = npt.NDArray[np.float64]
 

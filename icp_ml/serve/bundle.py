@@ -9,10 +9,10 @@ from typing import Any
 from icp_ml.data.schema import Schema
 from icp_ml.errors import BundleError
 from icp_ml.insight.profile import Profile
-from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.model.store import read_bundle, write_bundle
+from icp_ml.model.stored import StoredPropensities
+from icp_ml.serve.icpmodel import IcpModel, plain
 from icp_ml.serve.reference import Reference
-from icp_ml.serve.training import IcpModel, plain
 
 CONTENT = "icp_model"
 
@@ -61,7 +61,7 @@ def load(path: str | Path) -> IcpModel:
     profile = parts.get("profile.json")
     return IcpModel(
         schema=Schema.from_dict(state["schema"]),
-        propensities={name: _read_propensity(parts, name) for name in state["targets"]},
+        propensities=StoredPropensities({name: _stored(parts, name) for name in state["targets"]}),
         profile=None if profile is None else Profile.from_state(profile),
         reference=Reference.from_state(state["reference"]),
         facts=state["facts"],
@@ -90,10 +90,9 @@ def _parts(model: IcpModel) -> dict[str, Any]:
     return parts
 
 
-def _read_propensity(parts: Mapping[str, Any], name: str) -> PropensityClassifier:
+def _stored(parts: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, str]]:
     entry = parts[f"{name}.json"]
-    texts = {key: parts[_text_name(name, key)] for key in entry["texts"]}
-    return PropensityClassifier.from_state(entry["state"], texts)
+    return entry["state"], {key: parts[_text_name(name, key)] for key in entry["texts"]}
 
 
 def _text_name(target: str, key: str) -> str:

@@ -9,7 +9,8 @@ from icp_ml.config import Config
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.follow_up import follow_up
 from icp_ml.data.tables import Tables
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.icpmodel import IcpModel
+from icp_ml.serve.training import train
 
 
 def train_configured(

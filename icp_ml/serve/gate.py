@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
-from scipy.stats import norm
+from scipy.special import expit, ndtri
 
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.calibration import log_loss_rows
@@ -296,7 +295,7 @@ def _part(name: str, found: tuple[float, Floats], accounts: int, rules: Rules, c
 def _calibrated(part: Judged, rules: Rules, *, first: bool) -> list[Check]:
     """Check slope and intercept; a fault that the champion has at least as much is no ground to keep it."""
     accounts = len(np.unique(part.accounts))
-    quantile = float(norm.ppf(1.0 - rules.calibration_alpha / 2))
+    quantile = float(ndtri(1.0 - rules.calibration_alpha / 2))
     measured = {"challenger": part.challenger, "champion": part.champion}
     slopes = {who: calibration_slope(part.y, odds, part.accounts) for who, odds in measured.items()}
     shifts = {who: calibration_intercept(part.y, odds, part.accounts) for who, odds in measured.items()}

@@ -19,7 +19,7 @@ from icp_ml.serve.score import score_rows
 from icp_ml.statistics import jaccard
 
 if TYPE_CHECKING:
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 Flags = npt.NDArray[np.bool_]
 Parts = dict[str, Flags]

@@ -22,7 +22,7 @@ from icp_ml.serve.monitor_performance import LOG_LOSS, Levels, performance_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 Floats = npt.NDArray[np.float64]
 

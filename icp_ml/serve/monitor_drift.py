@@ -23,8 +23,8 @@ from icp_ml.serve.margins import LevelMargin, NumberMargin, ToolMargin
 from icp_ml.serve.typicality import Detector, Typicality
 
 if TYPE_CHECKING:
+    from icp_ml.serve.icpmodel import IcpModel
     from icp_ml.serve.reference import Reference
-    from icp_ml.serve.training import IcpModel
 
 Floats = npt.NDArray[np.float64]
 

@@ -28,7 +28,7 @@ from icp_ml.serve.stream import (
 
 if TYPE_CHECKING:
     from icp_ml.data.schema import Schema
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 
 @dataclass(frozen=True, slots=True)

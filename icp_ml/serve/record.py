@@ -12,7 +12,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from icp_ml.data.schema import Schema
     from icp_ml.model.evaluation import Evaluation
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from icp_ml.model.evaluation import Evaluation, evaluate
 from icp_ml.serve.bundle import save
 from icp_ml.serve.configured import train_configured
 from icp_ml.serve.gate import Decision, Rules
+from icp_ml.serve.icpmodel import IcpModel, plain
 from icp_ml.serve.judging import judge
 from icp_ml.serve.record import RunRecord, run_record
 from icp_ml.serve.score import score_rows
-from icp_ml.serve.training import IcpModel, plain
 
 if TYPE_CHECKING:
     from icp_ml.config import Config

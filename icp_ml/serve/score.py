@@ -27,7 +27,7 @@ from icp_ml.serve.reference import tiers
 from icp_ml.serve.scoreinput import conformed
 
 if TYPE_CHECKING:
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 Floats = npt.NDArray[np.float64]
 
@@ -223,14 +223,13 @@ def _numbers(model: IcpModel, read: Columns, *, explain: bool) -> tuple[dict[str
     unknown = np.full(read.n_rows, np.nan)
     chances: dict[str, Floats] = {}
     low, high, parts = unknown, unknown, None
-    for target, classifier in model.propensities.items():
-        ensemble = classifier.ensemble
+    for target, ensemble in model.ensembles.items():
         matrix = ensemble.encoder.transform(read, order="F")
         if target == "retained":
             log_odds, (low, high), parts = ensemble.explained(matrix)
         else:
             log_odds = ensemble.log_odds(matrix)
-            if explain and "retained" not in model.propensities:
+            if explain and "retained" not in model.ensembles:
                 parts = ensemble.contributions(matrix)
         chances[target] = expit(log_odds)
     expected = model.reference.ratios.expected(chances.get("retained"), chances.get("expanded"))
@@ -247,8 +246,8 @@ def _numbers(model: IcpModel, read: Columns, *, explain: bool) -> tuple[dict[str
 
 def _reasons(model: IcpModel, table: pd.DataFrame, read: Columns, parts: Floats, count: int) -> pd.DataFrame:
     """Name what pushes an account's chance up and down."""
-    target = "retained" if "retained" in model.propensities else "expanded"
-    encoder = model.propensities[target].ensemble.encoder
+    target = "retained" if "retained" in model.ensembles else "expanded"
+    encoder = model.ensembles[target].encoder
     summed = np.zeros((len(model.schema.names), len(table)))
     for j, source in enumerate(encoder.source_of.tolist()):
         summed[source] += parts[:, j]

@@ -18,7 +18,7 @@ from icp_ml.serve.typicality import EDGE, OUT, Detector
 from icp_ml.statistics import wilson
 
 if TYPE_CHECKING:
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 Floats = npt.NDArray[np.float64]
 

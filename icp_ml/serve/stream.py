@@ -37,7 +37,7 @@ from icp_ml.serve.sources import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 __all__ = ["ScoreRun", "find_files", "pace_text", "score_parquet"]
 
@@ -230,7 +230,7 @@ def make_job(
 def _model_digest(model: IcpModel) -> str:
     """Return what tells this model from every other: registered or not, it may have no version."""
     profile = None if model.profile is None else model.profile.to_state()
-    states = {name: classifier.to_state() for name, classifier in model.propensities.items()}
+    states = {name: ensemble.to_state() for name, ensemble in model.ensembles.items()}
     content = [model.schema.to_dict(), states, model.reference.to_state(), profile]
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -9,7 +9,7 @@ from icp_ml.view import wording
 
 if TYPE_CHECKING:
     from icp_ml.insight.profile import Profile
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 Rows = list[tuple[str, str]]
 

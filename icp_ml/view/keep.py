@@ -13,7 +13,7 @@ from icp_ml.view.report import render_report
 if TYPE_CHECKING:
     from icp_ml.data.rejects import Rejects
     from icp_ml.model.evaluation import Evaluation
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 
 def files_beside_model(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from icp_ml.insight.controls import Controls
     from icp_ml.insight.profile import Profile
     from icp_ml.model.evaluation import Evaluation
-    from icp_ml.serve.training import IcpModel
+    from icp_ml.serve.icpmodel import IcpModel
 
 GROUPS = (
     ("must_have", "Who stays and grows", "Strong, and holding among otherwise similar accounts."),

@@ -21,8 +21,9 @@ with warnings.catch_warnings():
 from icp_ml.data.dataset import Dataset
 from icp_ml.model.evaluation import Evaluation, evaluate
 from icp_ml.serve.bundle import save
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import RunRecord, run_record
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.training import train
 
 
 def raw_frame(rows: int, seed: int) -> pd.DataFrame:

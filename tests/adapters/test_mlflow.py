@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 from icp_ml.adapters.mlflow import MlflowTracker, ScoringModel, load
 from icp_ml.adapters.mlflow_model import refuse_unknown_params
 from icp_ml.errors import BundleError, InputMismatchError, InputWarning, TrackingError
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import RunRecord
-from icp_ml.serve.training import IcpModel
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.xdist_group("store")]
 

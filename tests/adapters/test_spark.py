@@ -19,7 +19,8 @@ from icp_ml.adapters.spark import score_spark
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import ConfigError, InputWarning, MissingDependencyError
 from icp_ml.serve.bundle import save
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.icpmodel import IcpModel
+from icp_ml.serve.training import train
 
 pytestmark = pytest.mark.xdist_group("spark")
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logit
 
 from icp_ml.data.dataset import Dataset
-from icp_ml.model import PropensityClassifier
+from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.simulation import make_frame
 
 LABELS = {"retained": "retained", "expanded": "expanded"}

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import InputWarning
 from icp_ml.serve.bundle import load, save
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.stream import score_parquet
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.training import train
 from icp_ml.simulation import make_frame
 
 ROWS = 120

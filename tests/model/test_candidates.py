@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from icp_ml.errors import BundleError
-from icp_ml.model.candidates import CANDIDATES, TreeMember, member_from_state
+from icp_ml.model.candidates import CANDIDATES
 from icp_ml.model.estimator import booster_from_text, booster_to_text, fit_booster
 from icp_ml.model.fasttree import public
+from icp_ml.model.members import TreeMember, member_from_state
 from tests.model.bases import look_up
 
 BAGS = 3
@@ -104,4 +105,4 @@ def test_tables_are_made_once_by_many_threads_and_stored_nowhere(rows, texts, mo
 
 def test_a_text_that_is_no_model_is_refused_when_it_is_read():
     with pytest.raises(BundleError):
-        TreeMember(("no trees",))
+        member_from_state({"kind": "trees"}, ["no trees"])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +12,12 @@ from icp_ml.model.contributions import compile_steps
 from icp_ml.model.estimator import (
     booster_from_text,
     booster_to_text,
-    dump_trees,
-    expected_value,
     fit_booster,
     predict_contributions,
     predict_path,
     predict_raw,
 )
+from icp_ml.model.fasttree.parse import CATEGORICAL, MISSING_ZERO, Forest, parse_model
 from tests.model.bases import look_up
 
 PARAMS = {
@@ -26,6 +27,10 @@ PARAMS = {
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
 }
+
+
+def forest_of(booster: Any) -> Forest:
+    return parse_model(booster_to_text(booster))
 
 
 def data(seed: int, n: int = 600) -> tuple[np.ndarray, np.ndarray]:
@@ -44,14 +49,15 @@ def data(seed: int, n: int = 600) -> tuple[np.ndarray, np.ndarray]:
 def test_step_tables_equal_pred_contrib(extra_trees):
     X, y = data(0)
     boosters = [fit_booster(X, y, {**PARAMS, "extra_trees": extra_trees}, seed, 80) for seed in range(3)]
-    tables = compile_steps([dump_trees(booster) for booster in boosters], X.shape[1])
+    tables = compile_steps([forest_of(booster) for booster in boosters], X.shape[1])
     # Unknown where training knew everything, and values beyond all thresholds, too.
     new = np.vstack([data(1)[0], np.full((1, 5), np.nan), np.zeros((1, 5)), np.full((1, 5), 1e9)])
     oracle = np.mean([predict_contributions(booster, new) for booster in boosters], axis=0)
     parts = look_up(tables, new)[2]
     np.testing.assert_allclose(parts, oracle, atol=1e-12)
     np.testing.assert_allclose(look_up(tables, new, -0.3)[2], -0.3 * oracle, atol=1e-12)
-    np.testing.assert_allclose(tables.base, [expected_value(booster) for booster in boosters], atol=1e-12)
+    base = [booster.predict(X[:1], pred_contrib=True)[0, -1] for booster in boosters]
+    np.testing.assert_allclose(tables.base, base, atol=1e-12)
     np.testing.assert_allclose(tables.raw_bags(new), [predict_raw(b, new) for b in boosters], atol=1e-12)
     np.testing.assert_allclose(tables.raw(new), tables.raw_bags(new).mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(tables.base.mean() + parts.sum(axis=1), tables.raw(new), atol=1e-12)
@@ -60,7 +66,7 @@ def test_step_tables_equal_pred_contrib(extra_trees):
 def test_values_on_a_threshold_fall_as_in_lightgbm():
     X, y = data(2)
     booster = fit_booster(X, y, PARAMS, 0, 40)
-    tables = compile_steps([dump_trees(booster)], X.shape[1])
+    tables = compile_steps([forest_of(booster)], X.shape[1])
     for table in tables.tables:
         # LightGBM takes everything within 1e-35 of zero for zero, and has thresholds there.
         thresholds = table.thresholds[np.abs(table.thresholds) > 1e-30]
@@ -78,7 +84,7 @@ def test_values_on_a_threshold_fall_as_in_lightgbm():
 def test_trees_without_a_split_are_a_base_value():
     X, y = np.ones((50, 2)), np.arange(50) % 2.0
     booster = fit_booster(X, y, PARAMS, 0, 5)
-    tables = compile_steps([dump_trees(booster)], 2)
+    tables = compile_steps([forest_of(booster)], 2)
     np.testing.assert_allclose(tables.raw(X), predict_raw(booster, X), atol=1e-12)
     assert tables.tables == ()
 
@@ -87,19 +93,16 @@ def test_deeper_trees_are_refused():
     X, y = data(0)
     booster = fit_booster(X, y, {"num_leaves": 4}, 0, 3)
     with pytest.raises(ValueError, match="one split"):
-        compile_steps([dump_trees(booster)], X.shape[1])
+        compile_steps([forest_of(booster)], X.shape[1])
 
 
-def test_zeros_as_missing_are_refused():
-    tree = {
-        "split_feature": 0,
-        "decision_type": "<=",
-        "missing_type": "Zero",
-        "left_child": {"leaf_value": 0.1},
-        "right_child": {"leaf_value": 0.2},
-    }
-    with pytest.raises(ValueError, match="Zero"):
-        compile_steps([[tree]], 1)
+@pytest.mark.parametrize("decision", [CATEGORICAL, MISSING_ZERO << 2])
+def test_categories_and_zeros_as_missing_are_refused(decision):
+    X, y = data(0)
+    (tree, *_) = forest_of(fit_booster(X, y, PARAMS, 0, 1)).trees
+    odd = replace(tree, decision=np.array([decision]))
+    with pytest.raises(ValueError, match="zero is a value"):
+        compile_steps([Forest((odd,), (), ())], 5)
 
 
 def test_a_fitted_booster_is_the_saved_booster():
@@ -129,7 +132,7 @@ def test_kernel_and_numpy_give_the_same_bits_alone_and_in_the_crowd(monkeypatch)
     X, y = data(3)
     X = np.vstack([X, np.full((1, 5), np.nan)])
     boosters = [fit_booster(X[:-1], y, PARAMS, seed, 60) for seed in range(3)]
-    tables = compile_steps([dump_trees(booster) for booster in boosters], X.shape[1])
+    tables = compile_steps([forest_of(booster) for booster in boosters], X.shape[1])
     plain = (*look_up(tables, X, 0.7), tables.raw(X), tables.raw_bags(X))
     monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
     for order in ("C", "F"):
@@ -145,7 +148,7 @@ def test_kernel_and_numpy_give_the_same_bits_alone_and_in_the_crowd(monkeypatch)
 
 def test_without_numba_the_numpy_path_is_taken(monkeypatch):
     X, y = data(4)
-    tables = compile_steps([dump_trees(fit_booster(X, y, PARAMS, 0, 20))], X.shape[1])
+    tables = compile_steps([forest_of(fit_booster(X, y, PARAMS, 0, 20))], X.shape[1])
     wanted = tables.raw(X)
     monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
     monkeypatch.setattr(contributions, "find_spec", lambda _: None)

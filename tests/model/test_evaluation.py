@@ -10,8 +10,9 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
-from icp_ml.model import PropensityClassifier, evaluate
+from icp_ml.model.evaluation import evaluate
 from icp_ml.model.metrics import METRICS, decile_parts, score_metrics
+from icp_ml.model.propensity import PropensityClassifier
 
 from .bases import make_base
 

@@ -8,7 +8,7 @@ import pytest
 
 from icp_ml.data.schema import Feature, Schema
 from icp_ml.errors import BundleError, InputMismatchError
-from icp_ml.model import PropensityClassifier
+from icp_ml.model.propensity import PropensityClassifier
 
 from .bases import make_base
 

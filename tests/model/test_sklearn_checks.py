@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from icp_ml.model import PropensityClassifier
+from icp_ml.model.propensity import PropensityClassifier
 
 
 @parametrize_with_checks([PropensityClassifier(n_bags=2, n_folds=3, n_jobs=1)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from icp_ml.errors import BundleError
-from icp_ml.model import PropensityClassifier
+from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.model.store import MANIFEST, read_bundle, write_bundle
 
 PARTS = {"model.json": {"slope": 0.1, "names": ["é", None]}, "trees/one.txt": "tree\n"}

@@ -18,9 +18,10 @@ from icp_ml.data.tables import Tables, read_tables
 from icp_ml.data.windows import quarter_ends
 from icp_ml.errors import TrackingError
 from icp_ml.serve.bundle import load
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import RunRecord
 from icp_ml.serve.retrain import Earlier, Probe
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.training import train
 
 TOOLS = ("Salesforce", "HubSpot", "Segment", "Snowflake", "Jira")
 

@@ -17,9 +17,10 @@ from icp_ml.data.schema import Feature, Schema
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.columns import read_columns
 from icp_ml.serve.factors import Factors
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.margins import NumberMargin, fit_tail, surprise_of_scores
 from icp_ml.serve.reference import applicability_of
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.training import train
 from icp_ml.serve.typicality import EDGE, Ranking, Typicality, fit_typicality
 from icp_ml.simulation import make_frame, make_prospects
 

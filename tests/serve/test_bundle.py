@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +12,7 @@ import pytest
 
 from icp_ml.errors import BundleError
 from icp_ml.serve.bundle import load, save
-from icp_ml.serve.training import IcpModel
+from icp_ml.serve.icpmodel import IcpModel
 
 
 def test_round_trip_keeps_every_bit(profiled: IcpModel, fresh: pd.DataFrame, tmp_path: Path) -> None:
@@ -54,3 +56,22 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(BundleError):
         load(tmp_path / "missing")
+
+
+def test_scoring_loads_neither_lightgbm_nor_scikit_learn(
+    profiled: IcpModel, fresh: pd.DataFrame, tmp_path: Path
+) -> None:
+    """They take longer to load than ten thousand accounts to score."""
+    save(profiled, tmp_path / "bundle")
+    fresh.to_parquet(tmp_path / "base.parquet")
+    code = (
+        "import sys, icp_ml; model = icp_ml.load(sys.argv[1])\n"
+        "icp_ml.score_parquet(model, sys.argv[2], sys.argv[3])\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))\n"
+        "print(type(model.propensities['retained']).__name__)"
+    )
+    paths = [str(tmp_path / name) for name in ("bundle", "base.parquet", "scores")]
+    done = subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True)
+    loaded, kind = done.stdout.splitlines()[-2:]
+    assert not set(loaded.split()) & {"sklearn", "lightgbm", "shap", "mlflow"}
+    assert kind == "PropensityClassifier"

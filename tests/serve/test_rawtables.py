@@ -17,9 +17,10 @@ from icp_ml.data.tables import Tables, read_tables
 from icp_ml.data.windows import quarter_ends
 from icp_ml.errors import ConfigError
 from icp_ml.serve.bundle import save
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.rawtables import score_tables
 from icp_ml.serve.stream import RUN_FILE
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.training import train
 from icp_ml.simulation import make_tables
 
 DAY = "2024-09-30"

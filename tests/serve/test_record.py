@@ -11,8 +11,8 @@ import pytest
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import InputWarning
 from icp_ml.model.evaluation import evaluate
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import flat_metrics, placeholder_rows, run_record
-from icp_ml.serve.training import IcpModel
 
 
 def test_record_holds_settings_metrics_tables_and_lineage(profiled: IcpModel, dataset: Dataset) -> None:

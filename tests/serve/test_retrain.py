@@ -17,6 +17,7 @@ from icp_ml.data.splits import split_out_of_time
 from icp_ml.data.tables import Tables
 from icp_ml.errors import LeakageError, TrackingError
 from icp_ml.serve.gate import Rules
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.judging import judge, unseen_rows
 from icp_ml.serve.retrain import (
     Outcome,
@@ -27,7 +28,7 @@ from icp_ml.serve.retrain import (
     settle,
     snapshot_days,
 )
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.training import train
 
 
 @pytest.fixture(scope="module")

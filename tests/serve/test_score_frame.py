@@ -13,9 +13,10 @@ import pytest
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.ids import clean_ids
 from icp_ml.errors import ConfigError, InputMismatchError, InputWarning
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.reference import Ratios
 from icp_ml.serve.score import InputGaps, score_columns
-from icp_ml.serve.training import IcpModel, train
+from icp_ml.serve.training import train
 
 CONTRACT = [
     "account_id",

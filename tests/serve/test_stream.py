@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from icp_ml.errors import ConfigError, InputMismatchError, InputWarning, TableError
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.score import score_columns
 from icp_ml.serve.sources import RUN_FILE
 from icp_ml.serve.stream import find_files, score_parquet
-from icp_ml.serve.training import IcpModel
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 
 from icp_ml.errors import ConfigError, TableError
 from icp_ml.serve import stream
+from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.sources import _runs, count_rows, find_files
 from icp_ml.serve.stream import pace_text, score_parquet
-from icp_ml.serve.training import IcpModel
 
 
 @pytest.fixture

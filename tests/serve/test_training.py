@@ -10,7 +10,8 @@ import pytest
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import LeakageError, NotEnoughDataError
-from icp_ml.serve.training import IcpModel, plain, train
+from icp_ml.serve.icpmodel import IcpModel, plain
+from icp_ml.serve.training import train
 
 
 def test_both_targets_are_modelled_and_described(model: IcpModel, dataset: Dataset) -> None:

@@ -66,7 +66,8 @@ class FastTreeContributions:
     ----------
     booster
         ``lightgbm.Booster``, or a fitted ``LGBMClassifier`` or ``LGBMRegressor``: numeric and categorical
-        splits, any missing type, any boosting mode, one output.
+        splits, any missing type, any boosting mode, one output. Or the text of a model
+        (``booster.model_to_string()``): then LightGBM isn't loaded, nor asked if the results are its own.
     dtype
         Of the tables: "float64", or "float32" for half the memory (sums are float64 in both).
     n_jobs
@@ -128,7 +129,7 @@ class FastTreeContributions:
                 f"expected n_jobs of 1 or more, found {n_jobs}: name the threads", n_jobs=n_jobs
             )
         booster = getattr(booster, "booster_", booster)
-        if not hasattr(booster, "model_to_string"):
+        if not (isinstance(booster, str) or hasattr(booster, "model_to_string")):
             raise InputMismatchError(
                 f"expected a LightGBM booster or estimator, found {type(booster).__name__}: "
                 "pass model.booster_",
@@ -136,7 +137,7 @@ class FastTreeContributions:
             )
         self.n_jobs = n_jobs
         self._engine = load_engine(backend)
-        self._forest = parse_model(booster.model_to_string())
+        self._forest = parse_model(booster if isinstance(booster, str) else booster.model_to_string())
         self._compiled: Compiled = compile_forest(
             self._forest, dtype=dtype, max_table_bytes=int(max_table_mb * 2**20), patterns=path_dependent
         )
@@ -267,7 +268,7 @@ class FastTreeContributions:
         self._look_up = interventional_look_up(self._engine, self._compiled, sample.block(0, sample.n))
 
     def _verify(self, booster: Any, dtype: str) -> None:
-        """Compare a few rows with LightGBM.
+        """Put columns in the order of their contributions, and compare a few rows with LightGBM.
 
         Raises
         ------
@@ -278,7 +279,7 @@ class FastTreeContributions:
         found = self.contributions(X)
         mean = np.abs(found[:, self._compiled.binner.features]).mean(axis=0)
         self._order = np.argsort(-mean, kind="stable")
-        worst = differs(found, booster, X, dtype)
+        worst = 0.0 if isinstance(booster, str) else differs(found, booster, X, dtype)
         if worst:
             raise InputMismatchError(
                 f"expected the contributions of LightGBM, found {worst:.3g} beside them on {len(X)} rows: "

@@ -1,0 +1,229 @@
+"""Fitted candidates: log-odds and exact contributions of a bag of models on the same encoded columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from icp_ml.errors import BundleError, InputMismatchError
+from icp_ml.model.columns import Floats
+from icp_ml.model.contributions import StepTables, add_bags, compile_steps
+from icp_ml.model.estimator import booster_from_text
+from icp_ml.model.fasttree.parse import parse_model
+from icp_ml.model.linear import LinearModel
+from icp_ml.model.steps import StepModel, tables_of
+
+if TYPE_CHECKING:
+    from icp_ml.model.fasttree.public import FastTreeContributions
+
+
+class Member(Protocol):
+    """A fitted candidate: a small bag of models of one family on the same encoded columns."""
+
+    @property
+    def base(self) -> float:
+        """Expected log-odds, averaged over the bag."""
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds averaged over the bag."""
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each model of the bag, shape (bags, rows)."""
+
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add contributions, times ``scale``, to ``parts``; return :meth:`raw` and :meth:`raw_bags`.
+
+        ``parts`` has shape (encoded columns, rows); with :attr:`base` contributions add up to :meth:`raw`,
+        and the two returned are the same to the last bit.
+        """
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and LightGBM texts."""
+
+
+class _Tabled:
+    """What holds a step function per encoded column is looked up in them."""
+
+    tables: StepTables
+
+    @property
+    def base(self) -> float:
+        """Expected log-odds, averaged over the bag."""
+        return float(self.tables.base.mean())
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds averaged over the bag."""
+        return self.tables.raw(X)
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each booster, shape (bags, rows)."""
+        return self.tables.raw_bags(X)
+
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add scaled contributions to ``parts``; return log-odds and those of each model."""
+        return self.tables.add_to(parts, X, scale)
+
+
+@dataclass(frozen=True)
+class AdditiveMember(_Tabled):
+    """Boosters whose trees have one split."""
+
+    texts: tuple[str, ...]
+    tables: StepTables
+
+    @classmethod
+    def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
+        """Compile the step tables of model texts."""
+        return cls(texts, compile_steps([parse_model(text) for text in texts], n_columns))
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and LightGBM texts."""
+        return {"kind": "additive", "n_columns": self.tables.n_columns}, list(self.texts)
+
+
+@dataclass(frozen=True)
+class StepMember(_Tabled):
+    """Sums of steps."""
+
+    models: tuple[StepModel, ...]
+    tables: StepTables
+
+    @classmethod
+    def from_models(cls, models: tuple[StepModel, ...], n_columns: int) -> StepMember:
+        """Put the steps of all models into one table per column."""
+        return cls(models, tables_of(models, n_columns))
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and no texts."""
+        models = [model.to_state() for model in self.models]
+        return {"kind": "steps", "n_columns": self.tables.n_columns, "models": models}, []
+
+
+class TreeMember:
+    """Boosters with deeper trees, looked up in tables that are made at the first use and never stored.
+
+    Log-odds come from the tables too, whatever the number of rows: LightGBM's own would differ in the last
+    bits, and an account has one score. What was saved is scored without LightGBM, which takes longer to load
+    than a thousand accounts to score.
+
+    Parameters
+    ----------
+    texts
+        LightGBM texts, one per booster.
+    tables
+        Their tables, if they are there already.
+    """
+
+    def __init__(
+        self, texts: tuple[str, ...], tables: tuple[FastTreeContributions, ...] | None = None
+    ) -> None:
+        self.texts = texts
+        self._tables = tables
+        self._lock = Lock()
+
+    @classmethod
+    def checked(cls, texts: tuple[str, ...]) -> TreeMember:
+        """Make the tables now and hold them against LightGBM."""
+        from icp_ml.model.fasttree.public import FastTreeContributions
+
+        return cls(texts, tuple(FastTreeContributions(booster_from_text(text)) for text in texts))
+
+    def __reduce__(self) -> tuple[type[TreeMember], tuple[tuple[str, ...]]]:
+        return TreeMember, (self.texts,)
+
+    @property
+    def base(self) -> float:
+        """Expected log-odds, averaged over the bag."""
+        return float(np.mean([tables.expected_value for tables in self._compiled()]))
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds averaged over the bag."""
+        bags = self.raw_bags(X)
+        return add_bags(bags) / len(bags)
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each booster, shape (bags, rows)."""
+        return np.array([tables.predict_raw(X) for tables in self._compiled()])
+
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add scaled contributions to ``parts``; return log-odds and those of each booster."""
+        each = scale / len(self.texts)
+        bags = np.array([tables.add_to(parts, X, each) for tables in self._compiled()])
+        return add_bags(bags) / len(bags), bags
+
+    def _compiled(self) -> tuple[FastTreeContributions, ...]:
+        if self._tables is None:
+            from icp_ml.model.fasttree.public import FastTreeContributions
+
+            with self._lock:
+                if self._tables is None:
+                    self._tables = tuple(FastTreeContributions(text) for text in self.texts)
+        return self._tables
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and LightGBM texts."""
+        return {"kind": "trees"}, list(self.texts)
+
+
+@dataclass(frozen=True)
+class LinearMember:
+    """Ridge logistic regressions; their mean is linear again."""
+
+    models: tuple[LinearModel, ...]
+
+    @property
+    def base(self) -> float:
+        """Expected log-odds, averaged over the bag."""
+        return sum(model.intercept for model in self.models) / len(self.models)
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds averaged over the bag."""
+        bags = self.raw_bags(X)
+        return add_bags(bags) / len(bags)
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each model, shape (bags, rows)."""
+        return np.array([model.raw(X) for model in self.models])
+
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add scaled contributions to ``parts``; return log-odds and those of each model."""
+        for model in self.models:
+            parts += (scale / len(self.models)) * model.contributions(X).T
+        bags = self.raw_bags(X)
+        return add_bags(bags) / len(bags), bags
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and no texts."""
+        return {"kind": "linear", "models": [model.to_state() for model in self.models]}, []
+
+
+def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
+    """Rebuild a member from what its ``to_state`` gave.
+
+    Raises
+    ------
+    BundleError
+        If a text isn't that of a LightGBM model.
+    """
+    for text in texts:
+        _refuse_damaged(text)
+    if state["kind"] == "linear":
+        return LinearMember(tuple(LinearModel.from_state(model) for model in state["models"]))
+    if state["kind"] == "steps":
+        return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
+    if state["kind"] == "additive":
+        return AdditiveMember.from_texts(tuple(texts), state["n_columns"])
+    return TreeMember(tuple(texts))
+
+
+def _refuse_damaged(text: str) -> None:
+    try:
+        parse_model(text)
+    except (InputMismatchError, KeyError, ValueError) as problem:
+        raise BundleError(
+            f"expected the text of a LightGBM model, found something else ({problem}): save it again",
+            n_characters=len(text),
+        ) from problem
