@@ -24,7 +24,7 @@ from harness import options, save_result
 import icp_ml as icp
 from icp_ml.simulation import make_tables
 
-SEEDS, ACCOUNTS = range(5_000, 5_010), 3_000
+SEEDS, ACCOUNTS = range(5_000, 5_030), 3_000
 TRAINED = ["2021-06-30", "2022-06-30", "2023-06-30"]
 TESTED = ["2024-06-30"]
 TENTHS = 10

@@ -17,7 +17,7 @@ from icp_ml.model.linear import LinearModel
 from icp_ml.model.steps import StepModel, tables_of
 
 if TYPE_CHECKING:
-    from icp_ml.model.fasttree.public import FastTreeContributions
+    from icp_ml.model.fasttree.bags import BaggedTrees
 
 
 class Member(Protocol):
@@ -117,9 +117,7 @@ class TreeMember:
         Their tables, if they are there already.
     """
 
-    def __init__(
-        self, texts: tuple[str, ...], tables: tuple[FastTreeContributions, ...] | None = None
-    ) -> None:
+    def __init__(self, texts: tuple[str, ...], tables: BaggedTrees | None = None) -> None:
         self.texts = texts
         self._tables = tables
         self._lock = Lock()
@@ -127,9 +125,11 @@ class TreeMember:
     @classmethod
     def checked(cls, texts: tuple[str, ...]) -> TreeMember:
         """Make the tables now and hold them against LightGBM."""
-        from icp_ml.model.fasttree.public import FastTreeContributions
+        from icp_ml.model.fasttree.bags import BaggedTrees
 
-        return cls(texts, tuple(FastTreeContributions(booster_from_text(text)) for text in texts))
+        tables = BaggedTrees(texts)
+        tables.check([booster_from_text(text) for text in texts])
+        return cls(texts, tables)
 
     def __reduce__(self) -> tuple[type[TreeMember], tuple[tuple[str, ...]]]:
         return TreeMember, (self.texts,)
@@ -137,7 +137,7 @@ class TreeMember:
     @property
     def base(self) -> float:
         """Expected log-odds, averaged over the bag."""
-        return float(np.mean([tables.expected_value for tables in self._compiled()]))
+        return float(self._compiled().base.mean())
 
     def raw(self, X: Floats) -> Floats:
         """Return log-odds averaged over the bag."""
@@ -146,21 +146,20 @@ class TreeMember:
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each booster, shape (bags, rows)."""
-        return np.array([tables.predict_raw(X) for tables in self._compiled()])
+        return self._compiled().raw_bags(X)
 
     def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
         """Add scaled contributions to ``parts``; return log-odds and those of each booster."""
-        each = scale / len(self.texts)
-        bags = np.array([tables.add_to(parts, X, each) for tables in self._compiled()])
+        bags = self._compiled().add_to(parts, X, scale / len(self.texts))
         return add_bags(bags) / len(bags), bags
 
-    def _compiled(self) -> tuple[FastTreeContributions, ...]:
+    def _compiled(self) -> BaggedTrees:
         if self._tables is None:
-            from icp_ml.model.fasttree.public import FastTreeContributions
+            from icp_ml.model.fasttree.bags import BaggedTrees
 
             with self._lock:
                 if self._tables is None:
-                    self._tables = tuple(FastTreeContributions(text) for text in self.texts)
+                    self._tables = BaggedTrees(self.texts)
         return self._tables
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:

@@ -13,7 +13,7 @@ import pytest
 from icp_ml.errors import BundleError
 from icp_ml.model.candidates import CANDIDATES
 from icp_ml.model.estimator import booster_from_text, booster_to_text, fit_booster
-from icp_ml.model.fasttree import public
+from icp_ml.model.fasttree import bags
 from icp_ml.model.members import TreeMember, member_from_state
 from tests.model.bases import look_up
 
@@ -82,17 +82,17 @@ def test_a_row_alone_gives_the_bits_it_gives_in_the_crowd(rows, texts):
 def test_tables_are_made_once_by_many_threads_and_stored_nowhere(rows, texts, monkeypatch):
     made = []
 
-    class Counted(public.FastTreeContributions):
-        def __init__(self, booster: object) -> None:
-            made.append(booster)
-            super().__init__(booster)
+    class Counted(bags.BaggedTrees):
+        def __init__(self, texts: tuple[str, ...]) -> None:
+            made.append(texts)
+            super().__init__(texts)
 
-    monkeypatch.setattr(public, "FastTreeContributions", Counted)
+    monkeypatch.setattr(bags, "BaggedTrees", Counted)
     member = TreeMember(texts)
     assert not made
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(member.raw, [rows] * 8))
-    assert len(made) == BAGS
+    assert made == [texts]
     assert all((one == found[0]).all() for one in found)
     state, own = member.to_state()
     assert json.loads(json.dumps(state)) == {"kind": "trees"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from icp_ml.errors import InputMismatchError
 from icp_ml.model.columns import Floats
 from icp_ml.model.fasttree.binning import Binner
 
@@ -29,6 +30,23 @@ def sample_rows(binner: Binner, n_features: int, n_rows: int = N_ROWS, seed: int
     X[rng.random(X.shape) < 0.1] = np.nan
     X[rng.random(X.shape) < 0.05] = 0.0
     return X
+
+
+def refuse_other(found: Floats, booster: Any, X: Floats, dtype: str) -> None:
+    """Refuse contributions that aren't LightGBM's.
+
+    Raises
+    ------
+    InputMismatchError
+        If they differ by more than rounding.
+    """
+    worst = differs(found, booster, X, dtype)
+    if worst:
+        raise InputMismatchError(
+            f"expected the contributions of LightGBM, found {worst:.3g} beside them on {len(X)} rows: "
+            "this kind of model isn't known, use booster.predict(X, pred_contrib=True)",
+            difference=worst,
+        )
 
 
 def differs(found: Floats, booster: Any, X: Floats, dtype: str) -> float:

@@ -42,10 +42,18 @@ class Compiled:
 
 
 def compile_forest(
-    forest: Forest, *, dtype: npt.DTypeLike, max_table_bytes: int, patterns: Patterns
+    forest: Forest,
+    *,
+    dtype: npt.DTypeLike,
+    max_table_bytes: int,
+    patterns: Patterns,
+    bins: tuple[Binner, list[list[int]]] | None = None,
 ) -> Compiled:
-    """Build the tables of a model: the largest that fit, and the other leaves for quadrature."""
-    binner, left = build_binner(forest)
+    """Build the tables of a model: the largest that fit, and the other leaves for quadrature.
+
+    ``bins`` are those of :func:`build_binner`, if they are shared with other models.
+    """
+    binner, left = bins or build_binner(forest)
     full = [(1 << bins) - 1 for bins in binner.n_bins.tolist()]
     place_of = {column: place for place, column in enumerate(binner.features.tolist())}
     trees = leaf_paths(forest, left, place_of, full)

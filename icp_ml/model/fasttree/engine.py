@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -13,13 +14,18 @@ import numpy.typing as npt
 from icp_ml.errors import ConfigError, MissingDependencyError
 from icp_ml.model.columns import Floats
 from icp_ml.model.fasttree.background import add_wide, patterns_of_background
+from icp_ml.model.fasttree.binning import Binner
 from icp_ml.model.fasttree.compile import Compiled
+from icp_ml.model.fasttree.rows import Rows
 from icp_ml.model.fasttree.tables import Plan, build_plan
 
 Backend = Literal["auto", "numba", "numpy"]
 Codes = npt.NDArray[Any]
 LookUp = Callable[[Codes, Floats], None]
 """From codes (features, rows) to contributions, added to an array of the same shape."""
+Work = Callable[[int, int, int, Floats], None]
+BLOCK_VALUES = 1 << 20
+MIN_BLOCK, MAX_BLOCK = 1024, 16_384
 
 
 def load_engine(backend: Backend) -> Any:
@@ -33,9 +39,8 @@ def load_engine(backend: Backend) -> Any:
     return import_module(f"icp_ml.model.fasttree.{name}")
 
 
-def encode(engine: Any, made: Compiled, X: Floats, codes: Codes) -> None:
+def encode(engine: Any, b: Binner, X: Floats, codes: Codes) -> None:
     """Write the bin of each value of a block of rows."""
-    b = made.binner
     engine.encode(
         X, b.features, b.categorical, b.n_bins, b.edges, b.edge_start, b.levels, b.level_start, codes
     )
@@ -70,7 +75,7 @@ def path_dependent_look_up(engine: Any, made: Compiled) -> LookUp:
 def interventional_look_up(engine: Any, made: Compiled, sample: Floats) -> LookUp:
     """Return what adds contributions against the rows of a background sample."""
     codes = np.empty((len(made.binner.features), len(sample)), dtype=made.binner.code_dtype)
-    encode(engine, made, sample, codes)
+    encode(engine, made.binner, sample, codes)
     n_bins = made.binner.n_bins.tolist()
     plan = build_plan(made.groups, [], n_bins, made.plan.tables.dtype, patterns_of_background(codes, n_bins))
 
@@ -79,6 +84,37 @@ def interventional_look_up(engine: Any, made: Compiled, sample: Floats) -> LookU
         add_wide(made.wide, codes, own, n_bins, phi)
 
     return look_up
+
+
+def each_block(
+    engine: Any, binner: Binner, look_ups: Sequence[LookUp], rows: Rows, n_jobs: int, work: Work
+) -> None:
+    """Call ``work`` with the place of a look-up, a block of rows, and its contributions (features, rows)."""
+    size = min(max(BLOCK_VALUES // max(1, len(binner.features)), MIN_BLOCK), MAX_BLOCK, max(rows.n, 1))
+    rounds = -(-rows.n // (size * n_jobs))
+    # Blocks of equal size, as many for each thread.
+    size = min(size, max(-(-rows.n // max(1, rounds * n_jobs)), MIN_BLOCK))
+    starts = range(0, rows.n, size)
+
+    def share(first: int) -> None:
+        codes = np.empty((len(binner.features), size), dtype=binner.code_dtype)
+        phi = np.empty((len(binner.features), size))
+        for low in starts[first::n_jobs]:
+            high = min(low + size, rows.n)
+            if high - low < size:
+                codes, phi = codes[:, : high - low].copy(), phi[:, : high - low].copy()
+            encode(engine, binner, rows.block(low, high), codes)
+            for place, look_up in enumerate(look_ups):
+                phi[:] = 0.0
+                look_up(codes, phi)
+                work(place, low, high, phi)
+
+    if n_jobs == 1 or len(starts) < 2:
+        for first in range(min(n_jobs, len(starts))):
+            share(first)
+        return
+    with ThreadPoolExecutor(n_jobs) as pool:
+        list(pool.map(share, range(n_jobs)))
 
 
 def _add_groups(engine: Any, plan: Plan, codes: Codes, phi: Floats) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -14,12 +13,12 @@ import pandas as pd
 
 from icp_ml.errors import ConfigError, InputMismatchError, MissingDependencyError
 from icp_ml.model.columns import Floats, Ints
-from icp_ml.model.fasttree.check import differs, sample_rows
+from icp_ml.model.fasttree.check import refuse_other, sample_rows
 from icp_ml.model.fasttree.compile import Compiled, compile_forest
 from icp_ml.model.fasttree.engine import (
     Backend,
     LookUp,
-    encode,
+    each_block,
     interventional_look_up,
     load_engine,
     path_dependent_look_up,
@@ -28,8 +27,6 @@ from icp_ml.model.fasttree.parse import parse_model
 from icp_ml.model.fasttree.rows import Rows, read_rows
 from icp_ml.model.fasttree.tables import path_dependent
 
-BLOCK_VALUES = 1 << 20
-MIN_BLOCK, MAX_BLOCK = 1024, 16_384
 Work = Callable[[int, int, Floats], None]
 
 
@@ -182,29 +179,6 @@ class FastTreeContributions:
         self._each_block(rows, lambda low, high, phi: self._engine.total(phi, self._base, raw[low:high]))
         return raw
 
-    def add_to(self, parts: Floats, X: Any, scale: float) -> Floats:
-        """Return what :meth:`predict_raw` returns, and add contributions to ``parts`` in the same pass.
-
-        Parameters
-        ----------
-        parts
-            Shape (input columns, rows); contributions are added, times ``scale``, without the base value.
-        X
-            Rows.
-        scale
-            Weight of the model in a sum of models.
-        """
-        rows = read_rows(X, self._forest)
-        raw, features = np.empty(rows.n), self._compiled.binner.features.tolist()
-
-        def work(low: int, high: int, phi: Floats) -> None:
-            self._engine.total(phi, self._base, raw[low:high])
-            for row, column in zip(phi, features, strict=True):
-                parts[column, low:high] += scale * row
-
-        self._each_block(rows, work)
-        return raw
-
     def top(self, X: Any, k: int) -> Top:
         """Return raw score and the ``k`` largest contributions of each sign, without a matrix of all."""
         if k < 1:
@@ -279,41 +253,19 @@ class FastTreeContributions:
         found = self.contributions(X)
         mean = np.abs(found[:, self._compiled.binner.features]).mean(axis=0)
         self._order = np.argsort(-mean, kind="stable")
-        worst = 0.0 if isinstance(booster, str) else differs(found, booster, X, dtype)
-        if worst:
-            raise InputMismatchError(
-                f"expected the contributions of LightGBM, found {worst:.3g} beside them on {len(X)} rows: "
-                "this kind of model isn't known, use booster.predict(X, pred_contrib=True)",
-                difference=worst,
-            )
+        if not isinstance(booster, str):
+            refuse_other(found, booster, X, dtype)
 
     def _each_block(self, rows: Rows, work: Work) -> None:
         """Call ``work`` with the contributions (features used, rows) of each block of rows."""
-        binner = self._compiled.binner
-        size = min(max(BLOCK_VALUES // max(1, len(binner.features)), MIN_BLOCK), MAX_BLOCK, max(rows.n, 1))
-        rounds = -(-rows.n // (size * self.n_jobs))
-        # Blocks of equal size, as many for each thread.
-        size = min(size, max(-(-rows.n // max(1, rounds * self.n_jobs)), MIN_BLOCK))
-        starts = range(0, rows.n, size)
-
-        def share(first: int) -> None:
-            codes = np.empty((len(binner.features), size), dtype=binner.code_dtype)
-            phi = np.empty((len(binner.features), size))
-            for low in starts[first :: self.n_jobs]:
-                high = min(low + size, rows.n)
-                if high - low < size:
-                    codes, phi = codes[:, : high - low].copy(), phi[:, : high - low].copy()
-                encode(self._engine, self._compiled, rows.block(low, high), codes)
-                phi[:] = 0.0
-                self._look_up(codes, phi)
-                work(low, high, phi)
-
-        if self.n_jobs == 1 or len(starts) < 2:
-            for first in range(min(self.n_jobs, len(starts))):
-                share(first)
-            return
-        with ThreadPoolExecutor(self.n_jobs) as pool:
-            list(pool.map(share, range(self.n_jobs)))
+        each_block(
+            self._engine,
+            self._compiled.binner,
+            (self._look_up,),
+            rows,
+            self.n_jobs,
+            lambda _, low, high, phi: work(low, high, phi),
+        )
 
 
 def contributions(model: Any, X: Any, *, n_jobs: int = 1) -> pd.DataFrame:

@@ -140,7 +140,7 @@ def test_without_numba_numpy_is_taken(booster: Any, X: np.ndarray, monkeypatch: 
 def test_threads_and_blocks_change_no_bit(booster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     X = make_rows(3000, 1)
     wanted = FastTreeContributions(booster).contributions(X)
-    monkeypatch.setattr(public, "MAX_BLOCK", 700)
+    monkeypatch.setattr(engine, "MAX_BLOCK", 700)
     fast = FastTreeContributions(booster, n_jobs=2)
     np.testing.assert_array_equal(fast.contributions(X), wanted)
     np.testing.assert_array_equal(fast.contributions(X[1234:1235]), wanted[1234:1235])
