@@ -122,7 +122,9 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _ranks_by_size(public: pd.DataFrame, metric: str) -> dict[str, dict[str, float]]:
-    full = comparable(public, sorted(public["model"].unique()))
+    # A model that has done a few folds only would leave no others to compare the rest on.
+    done = public["model"].value_counts()
+    full = comparable(public, sorted(done.index[done >= done.max() / 2]))
     found = {"over all": ranks(full, metric)} if len(full) else {}
     return found | {str(n): ranks(part, metric) for n, part in full.groupby("n")}
 
