@@ -95,33 +95,38 @@ class StepTables:
         if len(X) >= KERNEL_ROWS and has_numba():
             from icp_ml.model.stepkernel import look_up
 
-            look_up(
-                X, flat.columns, flat.thresholds, flat.start, flat.steps, flat.missing, totals, parts, scale
-            )
+            look_up(X, flat.columns, flat.thresholds, flat.start, flat.values, totals, parts, scale)
             return totals
         for t, column in enumerate(flat.columns.tolist()):
             first, last = int(flat.start[t]), int(flat.start[t + 1])
             values = X[:, column]
             place = np.searchsorted(flat.thresholds[first:last], values, side="left")
-            steps = flat.steps[first + t : last + t + 1][place]
-            unknown = np.isnan(values)
-            if unknown.any():
-                steps[unknown] = flat.missing[t]
-            totals += steps.T
+            place = np.where(
+                np.isnan(values), flat.values.shape[1] - len(flat.columns) + t, first + t + place
+            )
+            steps = flat.values[:, place]
+            totals += steps
             if len(parts):
-                parts[column] += scale * steps[:, 0]
+                parts[column] += scale * steps[0]
         return totals
 
 
 @dataclass(frozen=True, slots=True)
 class _Flat:
-    """All tables end to end: mean over bags first, then the bags."""
+    """All tables end to end: mean over bags first, then the bags.
+
+    Parameters
+    ----------
+    start
+        First threshold of each table, and their number.
+    values
+        Shape (width, steps of all tables, then what each says of an unknown value).
+    """
 
     columns: Ints
     thresholds: Floats
     start: Ints
-    steps: Floats
-    missing: Floats
+    values: Floats
     base: Floats
 
 
@@ -131,12 +136,12 @@ def _flat(tables: tuple[StepTable, ...], base: Floats, *, bags: bool) -> _Flat:
     def widened(steps: Floats) -> Floats:
         return np.column_stack([steps.mean(axis=1), steps])[:, :width]
 
+    rows = [table.steps for table in tables] + [table.missing[None, :] for table in tables]
     return _Flat(
         np.array([table.column for table in tables], dtype=np.int64),
         np.concatenate([np.empty(0), *(table.thresholds for table in tables)]),
         np.cumsum([0, *(len(table.thresholds) for table in tables)]),
-        np.concatenate([np.empty((0, width)), *(widened(table.steps) for table in tables)]),
-        np.concatenate([np.empty((0, width)), *(widened(table.missing[None, :]) for table in tables)]),
+        np.ascontiguousarray(np.concatenate([np.empty((0, width)), *map(widened, rows)]).T),
         np.append(base.mean(), base)[:width],
     )
 

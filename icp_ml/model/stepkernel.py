@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 from icp_ml.model import gibbs
 
@@ -26,38 +27,40 @@ def look_up(
     columns: Any,
     thresholds: Any,
     start: Any,
-    steps: Any,
-    missing: Any,
+    values: Any,
     totals: Any,
     parts: Any,
     scale: float,
 ) -> None:
     """Add each table's steps to ``totals`` (width, rows) and the first of them, scaled, to ``parts``.
 
-    Table ``t`` has its thresholds at ``start[t]:start[t + 1]`` and one row of ``steps`` more than thresholds.
-    ``parts`` has shape (columns, rows), or (0, 0) if they aren't wanted.
+    Table ``t`` has its thresholds at ``start[t]:start[t + 1]``. A row of ``values`` has the steps of all
+    tables, one more each than thresholds, and then what each says of an unknown value. ``parts`` has shape
+    (columns, rows), or (0, 0) if they aren't wanted.
     """
     n, width = X.shape[0], totals.shape[0]
     wanted = parts.shape[0] > 0
+    places = np.empty(ROWS, dtype=np.int64)
     for low in range(0, n, ROWS):
         high = min(low + ROWS, n)
         for t in range(len(columns)):
-            column = columns[t]
+            column, first = columns[t], start[t] + t
+            unknown = values.shape[1] - len(columns) + t
             cuts = thresholds[start[t] : start[t + 1]]
-            table = steps[start[t] + t : start[t + 1] + t + 1]
-            unknown = missing[t]
-            for r in range(low, high):
-                x = X[r, column]
-                if x != x:
-                    row = unknown
-                else:
-                    base, size = 0, len(cuts)
-                    while size > 1:
-                        half = size >> 1
-                        base += half if cuts[base + half - 1] < x else 0
-                        size -= half
-                    row = table[base + (1 if cuts[base] < x else 0)]
-                for w in range(width):
-                    totals[w, r] += row[w]
-                if wanted:
-                    parts[column, r] += scale * row[0]
+            for r in range(high - low):
+                x = X[low + r, column]
+                base, size = 0, len(cuts)
+                while size > 1:
+                    half = size >> 1
+                    base += half if cuts[base + half - 1] < x else 0
+                    size -= half
+                place = first + base + (1 if cuts[base] < x else 0)
+                places[r] = unknown if x != x else place
+            for w in range(width):
+                total, own = totals[w, low:high], values[w]
+                for r in range(high - low):
+                    total[r] += own[places[r]]
+            if wanted:
+                part, own = parts[column, low:high], values[0]
+                for r in range(high - low):
+                    part[r] += scale * own[places[r]]
