@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -100,7 +101,11 @@ def test_progress_ends_at_the_total(model: IcpModel, base: Path, tmp_path: Path)
         batch_rows=64,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(64, 200), (120, 200), (184, 200), (200, 200)]
+    done = [0, *(rows for rows, _ in seen)]
+    # Whether a batch ends with its row group depends on the version of pyarrow.
+    assert all(0 < step <= 64 for step in np.diff(done))
+    assert seen[-1] == (200, 200)
+    assert {total for _, total in seen} == {200}
 
 
 def test_scores_below_the_input_folder_are_no_input(model: IcpModel, base: Path) -> None:
