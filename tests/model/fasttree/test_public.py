@@ -146,6 +146,14 @@ def test_threads_and_blocks_change_no_bit(booster: Any, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(fast.contributions(X[1234:1235]), wanted[1234:1235])
 
 
+def test_the_text_of_a_model_is_enough(fast: FastTreeContributions, booster: Any, X: np.ndarray) -> None:
+    text = FastTreeContributions(booster.model_to_string())
+    np.testing.assert_array_equal(text.contributions(X), fast.contributions(X))
+    np.testing.assert_array_equal(text.top(X, 3).positive, fast.top(X, 3).positive)
+    with pytest.raises(InputMismatchError, match="text of a LightGBM model"):
+        FastTreeContributions("tree")
+
+
 def test_every_kind_of_matrix_gives_the_same(fast: FastTreeContributions, booster: Any) -> None:
     X = np.nan_to_num(make_rows(60, 2)).astype(np.float32)
     wanted = expected(booster, X)
