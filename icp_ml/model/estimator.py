@@ -1,4 +1,4 @@
-"""The one door to LightGBM: fit, predict, contributions; always one thread, always from text."""
+"""The one door to LightGBM: fit, and predict out of fold; always one thread, always from text."""
 
 from __future__ import annotations
 
@@ -75,11 +75,6 @@ def booster_from_text(text: str) -> Any:
         ) from problem
 
 
-def predict_raw(booster: Any, X: Floats) -> Floats:
-    """Return uncalibrated log-odds per row."""
-    return np.asarray(booster.predict(X, raw_score=True, num_threads=1), dtype=np.float64)
-
-
 def predict_path(booster: Any, X: Floats, rounds: tuple[int, ...]) -> Floats:
     """Return uncalibrated log-odds after each number of rounds, shape (rounds, rows); rounds ascend."""
     path = np.zeros((len(rounds), len(X)))
@@ -90,9 +85,3 @@ def predict_path(booster: Any, X: Floats, rounds: tuple[int, ...]) -> Floats:
         )
         path[place], done = total, stop
     return path
-
-
-def predict_contributions(booster: Any, X: Floats) -> Floats:
-    """Return exact contributions per encoded column, shape (rows, columns)."""
-    values = np.asarray(booster.predict(X, pred_contrib=True, num_threads=1), dtype=np.float64)
-    return values[:, :-1]

@@ -20,7 +20,7 @@ def draw(
     state: Any,
     mean: Any,
 ) -> None:
-    """Add up posterior means of coefficients b over sweeps of a Gibbs sampler, in place.
+    """Draw coefficients b with a Gibbs sampler and leave their posterior mean in ``mean``.
 
     The log-likelihood is linear'b - b'(cross)b / 2. A coefficient is 0, or with log-odds ``odds`` normal with
     mean 0 and a variance that all share, one of ``variances`` (George & McCulloch 1993, Journal of the

@@ -12,7 +12,7 @@ from icp_ml.errors import BundleError, InputMismatchError
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.estimator import booster_from_text
-from icp_ml.model.fasttree.parse import parse_model
+from icp_ml.model.fasttree.parse import Forest, parse_model
 from icp_ml.model.linear import LinearModel
 from icp_ml.model.steps import StepModel, tables_of
 
@@ -77,7 +77,7 @@ class AdditiveMember(_Tabled):
     @classmethod
     def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
         """Compile the step tables of model texts."""
-        return cls(texts, compile_steps([parse_model(text) for text in texts], n_columns))
+        return cls(texts, compile_steps([_forest(text) for text in texts], n_columns))
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
@@ -113,23 +113,25 @@ class TreeMember:
     ----------
     texts
         LightGBM texts, one per booster.
-    tables
-        Their tables, if they are there already.
+
+    Raises
+    ------
+    BundleError
+        If a text isn't that of a LightGBM model.
     """
 
-    def __init__(self, texts: tuple[str, ...], tables: BaggedTrees | None = None) -> None:
+    def __init__(self, texts: tuple[str, ...]) -> None:
         self.texts = texts
-        self._tables = tables
+        self._forests = [_forest(text) for text in texts]
+        self._tables: BaggedTrees | None = None
         self._lock = Lock()
 
     @classmethod
     def checked(cls, texts: tuple[str, ...]) -> TreeMember:
         """Make the tables now and hold them against LightGBM."""
-        from icp_ml.model.fasttree.bags import BaggedTrees
-
-        tables = BaggedTrees(texts)
-        tables.check([booster_from_text(text) for text in texts])
-        return cls(texts, tables)
+        member = cls(texts)
+        member._compiled().check([booster_from_text(text) for text in texts])
+        return member
 
     def __reduce__(self) -> tuple[type[TreeMember], tuple[tuple[str, ...]]]:
         return TreeMember, (self.texts,)
@@ -159,7 +161,7 @@ class TreeMember:
 
             with self._lock:
                 if self._tables is None:
-                    self._tables = BaggedTrees(self.texts)
+                    self._tables = BaggedTrees(self._forests)
         return self._tables
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
@@ -207,8 +209,6 @@ def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
     BundleError
         If a text isn't that of a LightGBM model.
     """
-    for text in texts:
-        _refuse_damaged(text)
     if state["kind"] == "linear":
         return LinearMember(tuple(LinearModel.from_state(model) for model in state["models"]))
     if state["kind"] == "steps":
@@ -218,9 +218,9 @@ def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
     return TreeMember(tuple(texts))
 
 
-def _refuse_damaged(text: str) -> None:
+def _forest(text: str) -> Forest:
     try:
-        parse_model(text)
+        return parse_model(text)
     except (InputMismatchError, KeyError, ValueError) as problem:
         raise BundleError(
             f"expected the text of a LightGBM model, found something else ({problem}): save it again",

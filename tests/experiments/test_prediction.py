@@ -55,6 +55,12 @@ def test_candidates_are_compared_on_worlds_that_judge_nothing() -> None:
     assert "both" in said
 
 
+def test_what_a_model_could_reach_is_less_than_the_oracle() -> None:
+    sees, told = (float(part) for part in smoke("benchmarks/ceiling.py").splitlines()[-1].split()[1:3])
+    assert 0.5 < sees < 1
+    assert told < sees
+
+
 @pytest.mark.slow
 def test_net_revenue_retention_is_expected_for_a_cohort_never_seen(tmp_path: Path) -> None:
     smoke("nrr/run.py", "--out", str(tmp_path))

@@ -9,14 +9,7 @@ import pytest
 
 from icp_ml.model import contributions
 from icp_ml.model.contributions import compile_steps
-from icp_ml.model.estimator import (
-    booster_from_text,
-    booster_to_text,
-    fit_booster,
-    predict_contributions,
-    predict_path,
-    predict_raw,
-)
+from icp_ml.model.estimator import booster_from_text, booster_to_text, fit_booster, predict_path
 from icp_ml.model.fasttree.parse import CATEGORICAL, MISSING_ZERO, Forest, parse_model
 from tests.model.bases import look_up
 
@@ -27,6 +20,14 @@ PARAMS = {
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
 }
+
+
+def predict_raw(booster: Any, X: np.ndarray) -> np.ndarray:
+    return np.asarray(booster.predict(X, raw_score=True, num_threads=1))
+
+
+def predict_contributions(booster: Any, X: np.ndarray) -> np.ndarray:
+    return np.asarray(booster.predict(X, pred_contrib=True, num_threads=1))[:, :-1]
 
 
 def forest_of(booster: Any) -> Forest:

@@ -12,7 +12,7 @@ from icp_ml.model.fasttree.binning import build_binner
 from icp_ml.model.fasttree.check import refuse_other, sample_rows
 from icp_ml.model.fasttree.compile import compile_forest
 from icp_ml.model.fasttree.engine import Backend, each_block, load_engine, path_dependent_look_up
-from icp_ml.model.fasttree.parse import Forest, parse_model
+from icp_ml.model.fasttree.parse import Forest
 from icp_ml.model.fasttree.rows import read_rows
 from icp_ml.model.fasttree.tables import path_dependent
 
@@ -24,22 +24,16 @@ class BaggedTrees:
 
     Parameters
     ----------
-    texts
-        What ``model_to_string`` gave, one per booster.
+    forests
+        One per booster.
     backend
         See :class:`~icp_ml.FastTreeContributions`.
-
-    Raises
-    ------
-    InputMismatchError
-        If a text isn't that of a model whose contributions are known.
     """
 
-    def __init__(self, texts: Sequence[str], backend: Backend = "auto") -> None:
-        forests = [parse_model(text) for text in texts]
+    def __init__(self, forests: Sequence[Forest], backend: Backend = "auto") -> None:
         every = tuple(tree for forest in forests for tree in forest.trees)
-        self._columns = Forest(every, forests[0].feature_names, forests[0].categories)
-        self._binner, left = build_binner(self._columns)
+        self._together = Forest(every, forests[0].feature_names, forests[0].categories)
+        self._binner, left = build_binner(self._together)
         self._engine = load_engine(backend)
         ends = np.cumsum([0, *(len(forest.trees) for forest in forests)]).tolist()
         made = [
@@ -63,7 +57,7 @@ class BaggedTrees:
         InputMismatchError
             If they differ by more than rounding.
         """
-        n_columns = len(self._columns.feature_names)
+        n_columns = len(self._together.feature_names)
         X = sample_rows(self._binner, n_columns)
         found = np.zeros((len(boosters), len(X), n_columns + 1))
         found[:, :, -1] = self.base[:, None]
@@ -71,7 +65,7 @@ class BaggedTrees:
         def work(bag: int, low: int, high: int, phi: Floats) -> None:
             found[bag, low:high, self._binner.features] = phi
 
-        each_block(self._engine, self._binner, self._look_ups, read_rows(X, self._columns), 1, work)
+        each_block(self._engine, self._binner, self._look_ups, read_rows(X, self._together), 1, work)
         for own, booster in zip(found, boosters, strict=True):
             refuse_other(own, booster, X, "float64")
 
@@ -84,7 +78,7 @@ class BaggedTrees:
 
         ``parts`` has shape (columns, rows); None: they aren't wanted.
         """
-        rows = read_rows(X, self._columns)
+        rows = read_rows(X, self._together)
         raw, features = np.empty((len(self.base), rows.n)), self._binner.features.tolist()
 
         def work(bag: int, low: int, high: int, phi: Floats) -> None:

@@ -40,18 +40,12 @@ def refuse_other(found: Floats, booster: Any, X: Floats, dtype: str) -> None:
     InputMismatchError
         If they differ by more than rounding.
     """
-    worst = differs(found, booster, X, dtype)
-    if worst:
+    expected = np.asarray(booster.predict(X, pred_contrib=True, num_threads=1), dtype=np.float64)
+    scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
+    worst = float(np.abs(found - expected).max(initial=0.0))
+    if not worst <= TOLERANCE[dtype] * scale:
         raise InputMismatchError(
             f"expected the contributions of LightGBM, found {worst:.3g} beside them on {len(X)} rows: "
             "this kind of model isn't known, use booster.predict(X, pred_contrib=True)",
             difference=worst,
         )
-
-
-def differs(found: Floats, booster: Any, X: Floats, dtype: str) -> float:
-    """Return how far contributions lie from LightGBM's where that is more than rounding, else 0."""
-    expected = np.asarray(booster.predict(X, pred_contrib=True, num_threads=1), dtype=np.float64)
-    scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
-    worst = float(np.abs(found - expected).max(initial=0.0))
-    return worst if not worst <= TOLERANCE[dtype] * scale else 0.0

@@ -8,6 +8,7 @@ import pytest
 
 from icp_ml.errors import InputMismatchError
 from icp_ml.model.fasttree.bags import BaggedTrees
+from icp_ml.model.fasttree.parse import parse_model
 from icp_ml.model.fasttree.public import FastTreeContributions
 
 PARAMS = {"objective": "binary", "num_leaves": 12, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
@@ -26,7 +27,7 @@ def bag() -> tuple[np.ndarray, list[lightgbm.Booster]]:
 
 
 def tables_of(boosters: list[lightgbm.Booster], backend: str = "auto") -> BaggedTrees:
-    return BaggedTrees([booster.model_to_string() for booster in boosters], backend)
+    return BaggedTrees([parse_model(booster.model_to_string()) for booster in boosters], backend)
 
 
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
