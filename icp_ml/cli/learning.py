@@ -135,8 +135,8 @@ def measured(model: IcpModel, config: Config, say: Say) -> tuple[Evaluation, Rej
 
 
 def metrics_text(evaluation: Evaluation) -> str:
-    """Write the main measures as a table for the terminal."""
-    from icp_ml.view.quality import quality_rows
+    """Write the main measures as a table for the terminal, and what differs from the training."""
+    from icp_ml.view.quality import gap_lines, quality_rows
 
     rows = quality_rows(evaluation)
     heads = {"target": "outcome", "name": "measure", "estimate": "model", "interval": "90 % interval"}
@@ -147,4 +147,4 @@ def metrics_text(evaluation: Evaluation) -> str:
     lines = (
         "  ".join(f"{row[key]:{'<' if key in left else '>'}{widths[key]}}" for key in heads) for row in table
     )
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join([*(line.rstrip() for line in lines), *gap_lines(evaluation)])

@@ -11,22 +11,16 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from icp_ml.data.schema import Schema
-from icp_ml.model.calibration import (
-    Calibration,
-    base_log_odds,
-    fit_calibration,
-    log_loss_rows,
-    weighted_mean,
-)
+from icp_ml.model.calibration import Calibration, base_log_odds, fit_calibration, weighted_mean
 from icp_ml.model.candidates import CANDIDATES, Candidate
 from icp_ml.model.columns import Columns, Floats, Ints
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import BASELINE, Ensemble
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.members import Member
+from icp_ml.model.metrics import metric_errors
 from icp_ml.model.stacking import calibrated_loss, choose_weights
 from icp_ml.statistics.threads import one_blas_thread
 
@@ -289,12 +283,15 @@ def _unvalidated_choice(family: Sequence[Candidate], data: Learnt) -> _Choice:
 
 
 def _result(name: str, data: Learnt, log_odds: Floats, complexity: float, weight: float) -> dict[str, Any]:
+    found = metric_errors(data.y, log_odds, data.codes, data.weights)
     return {
         "candidate": name,
-        "log_loss": weighted_mean(log_loss_rows(data.y, log_odds), data.weights),
-        "auc": float(roc_auc_score(data.y, log_odds, sample_weight=data.weights)),
+        "log_loss": found["log_loss"][0],
+        "auc": found["auc"][0],
         "complexity": complexity,
         "weight": weight,
+        "log_loss_error": found["log_loss"][1],
+        "auc_error": found["auc"][1],
     }
 
 

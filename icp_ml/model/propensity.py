@@ -23,6 +23,7 @@ from icp_ml.model.fitting import Learnt, fit_model, parallel
 from icp_ml.model.outcome import read_weights, two_classes
 
 BLOCK_ROWS = 16_384
+CV_NUMBERS = ("log_loss", "auc", "complexity", "weight", "log_loss_error", "auc_error")
 
 
 class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -61,7 +62,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Candidate → convex weight.
     cv_results_ : DataFrame
         ``candidate``, ``log_loss`` and ``auc`` (out of fold, calibrated), ``complexity`` (trees or penalty),
-        ``weight``; with rows for the base rate and the final choice.
+        ``weight``, and the standard errors over accounts ``log_loss_error`` and ``auc_error``; with rows for
+        the base rate and, last, the final choice.
     oof_log_odds_ : ndarray
         Calibrated out-of-fold log-odds of the training rows; NaN where the weight is 0.
     calibration_ : Calibration
@@ -391,9 +393,9 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if state["feature_names_in"]:
             model.feature_names_in_ = np.array(state["feature_names_in"], dtype=object)
         model.base_rate_ = float(state["base_rate"])
-        model.cv_results_ = pd.DataFrame(state["cv_results"])
-        for column in ("log_loss", "auc", "complexity", "weight"):
-            model.cv_results_[column] = model.cv_results_[column].astype("float64")
+        # Models saved by earlier versions have no errors.
+        results = pd.DataFrame(state["cv_results"]).reindex(columns=["candidate", *CV_NUMBERS])
+        model.cv_results_ = results.astype(dict.fromkeys(CV_NUMBERS, "float64"))
         model._ensemble = ensemble
         model._describe()
         return model

@@ -98,13 +98,13 @@ def run_record(
         **{f"{name}_chosen": target["chosen"] for name, target in facts["targets"].items()},
         **(params or {}),
     }
-    tables = {"metrics": evaluation.metrics, "deciles": evaluation.deciles}
+    tables = {"metrics": evaluation.metrics, "deciles": evaluation.deciles, "gaps": evaluation.gaps}
     if model.profile is not None:
         tables |= {"traits": model.profile.traits, "segments": model.profile.segments}
     fingerprint = str(facts["dataset_fingerprint"])
     return RunRecord(
         params={name: str(value) for name, value in settings.items()},
-        metrics=flat_metrics(evaluation.metrics),
+        metrics=flat_metrics(evaluation.metrics) | _flat_gaps(evaluation.gaps),
         fingerprint=fingerprint,
         tables=tables,
         facts=facts,
@@ -164,6 +164,11 @@ def flat_metrics(metrics: pd.DataFrame) -> dict[str, float]:
         values |= {f"{name}_{part}": row.get(part, np.nan) for part in ("low", "high", "logistic")}
         flat |= {key: float(value) for key, value in values.items() if pd.notna(value) and np.isfinite(value)}
     return flat
+
+
+def _flat_gaps(gaps: pd.DataFrame) -> dict[str, float]:
+    known = gaps.dropna(subset=["gap"]).to_dict("records")
+    return {f"{row['target']}/{row['name']}_{part}": row[part] for row in known for part in ("folds", "gap")}
 
 
 def model_card(model: IcpModel, metrics: pd.DataFrame) -> str:

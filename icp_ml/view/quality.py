@@ -25,6 +25,9 @@ METRICS = {
 }
 
 
+WITHIN_LUCK = "AUC and log loss differ from the folds of the training by no more than luck."
+
+
 def quality_rows(evaluation: Evaluation | None) -> list[dict[str, str]]:
     """Return one row of texts per measure and target; the single deciles are left to the picture.
 
@@ -54,6 +57,31 @@ def quality_rows(evaluation: Evaluation | None) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def gap_lines(evaluation: Evaluation | None) -> list[str]:
+    """Say where AUC or log loss differ from the folds of the training by more than luck.
+
+    Parameters
+    ----------
+    evaluation
+        Result of :func:`icp_ml.evaluate`, or None.
+    """
+    known = [] if evaluation is None else evaluation.gaps.dropna().to_dict("records")
+    if not known:
+        return []
+    said = []
+    for row in known:
+        if row["low"] <= 0 <= row["high"]:
+            continue
+        value, folds, low, high = (wording.number(row[key]) for key in ("estimate", "folds", "low", "high"))
+        name, target = METRICS[row["name"]][0], wording.target_name(row["target"])
+        word = "better" if (row["gap"] > 0) == (row["name"] == "auc") else "worse"
+        said.append(
+            f"{target}: {name} {value}, in the folds of the training {folds} (90 % interval of the gap "
+            f"{low} to {high}): {word} by more than luck. These accounts are of another kind."
+        )
+    return said or [WITHIN_LUCK]
 
 
 def quality_figures(evaluation: Evaluation | None) -> list[dict[str, Any]]:

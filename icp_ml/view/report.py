@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.view import wording
 from icp_ml.view.facts import data_facts, model_facts, reading_guide
-from icp_ml.view.quality import quality_figures, quality_rows
+from icp_ml.view.quality import gap_lines, quality_figures, quality_rows
 from icp_ml.view.traits import by_outcome, segment_rows, trait_rows, trait_scale
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def render_report(
         **_top(model, profile, evaluation),
         **_profile_parts(profile),
         "quality": quality_rows(evaluation),
+        "gaps": gap_lines(evaluation),
         "figures": quality_figures(evaluation),
         "data_facts": data_facts(model, known_facts),
         "model_facts": model_facts(model, profile),

@@ -75,7 +75,7 @@ def test_run_holds_params_metrics_dataset_and_files(
     names = {item.path for item in client.list_artifacts(made.run_id)}
     assert {"facts.json", "figures", "model_card.md", "report.html", "tables"} <= names
     tables = {Path(item.path).name for item in client.list_artifacts(made.run_id, "tables")}
-    assert tables == {"metrics.parquet", "deciles.parquet"}
+    assert tables == {"metrics.parquet", "deciles.parquet", "gaps.parquet"}
 
 
 def test_nothing_in_the_logged_model_is_pickled(

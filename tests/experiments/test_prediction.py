@@ -78,6 +78,13 @@ def test_gaps_out_of_time_have_intervals(tmp_path: Path) -> None:
     assert all(row["auc"]["low"] <= row["auc"]["gap"] <= row["auc"]["high"] for row in result["rows"])
 
 
+@pytest.mark.slow
+def test_the_luck_of_teachers_is_measured() -> None:
+    said = smoke("drift/luck.py").splitlines()
+    assert len(said) == 12
+    assert said[0].startswith("auc x 1.0: spread")
+
+
 @needs_data
 @pytest.mark.slow
 def test_sets_without_signal_say_so(tmp_path: Path) -> None:

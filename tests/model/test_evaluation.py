@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,9 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.evaluation import evaluate
-from icp_ml.model.metrics import METRICS, decile_parts, score_metrics
+from icp_ml.model.metrics import METRICS, decile_parts, metric_errors, score_metrics
 from icp_ml.model.propensity import PropensityClassifier
+from icp_ml.statistics import bootstrap_weights
 
 from .bases import make_base
 
@@ -112,6 +113,58 @@ def test_deciles_share_all_rows():
     found = decile_parts(y, f, np.ones((1, 337)))
     assert np.mean([found[f"observed_{k}"][0] for k in range(1, 11)]) == pytest.approx(y.mean())
     assert np.mean([found[f"predicted_{k}"][0] for k in range(1, 11)]) == pytest.approx(expit(f).mean())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_errors_are_those_of_resampled_accounts(weighted):
+    rng = np.random.default_rng(4)
+    codes = rng.integers(0, 250, 800)
+    f = np.round(rng.normal(size=250)[codes] + rng.normal(size=800) / 2, 1)
+    y = (rng.random(800) < expit(f + rng.normal(size=250)[codes])).astype(float)
+    weights = rng.uniform(0.2, 2.0, 800) if weighted else None
+    found = metric_errors(y, f, codes, weights)
+    assert found["auc"][0] == pytest.approx(roc_auc_score(y, f, sample_weight=weights))
+    assert found["log_loss"][0] == pytest.approx(log_loss(y, expit(f), sample_weight=weights))
+    drawn = bootstrap_weights(codes.astype(str), 2000, seed=0) * (1.0 if weights is None else weights)
+    spread = {name: values.std() for name, values in score_metrics(y, f, drawn).items()}
+    assert found["auc"][1] == pytest.approx(spread["auc"], rel=0.06)
+    assert found["log_loss"][1] == pytest.approx(spread["log_loss"], rel=0.06)
+
+
+def test_one_outcome_has_a_loss_and_no_auc():
+    found = metric_errors(np.ones(5), np.arange(5.0), np.arange(5))
+    assert np.isnan(found["auc"]).all()
+    assert np.isfinite(found["log_loss"]).all()
+
+
+def test_gaps_hold_what_came_against_the_folds(model, evaluation):
+    gaps = evaluation.gaps.set_index("name")
+    chosen = model.propensities["retained"].cv_results_.iloc[-1]
+    assert list(gaps.index) == ["auc", "log_loss"]
+    assert gaps.at["auc", "folds"] == chosen["auc"]
+    assert gaps.at["auc", "estimate"] == pytest.approx(evaluation.value("auc", "retained"))
+    assert gaps.at["auc", "gap"] == gaps.at["auc", "estimate"] - gaps.at["auc", "folds"]
+    # The folds' error counts more than once: they don't know how lucky the teachers are.
+    assert gaps.at["auc", "high"] - gaps.at["auc", "gap"] > 1.6448 * 1.5 * chosen["auc_error"]
+    assert ((gaps["low"] < 0) & (gaps["high"] > 0)).all()
+
+
+def test_other_accounts_show_a_gap(model):
+    data = dataset()
+    labels = data.labels.assign(retained=np.random.default_rng(0).permutation(data.labels["retained"]))
+    labels["retained"] = labels["retained"].astype("boolean")
+    gaps = evaluate(model, replace(data, labels=labels), n_bootstrap=2).gaps.set_index("name")
+    assert gaps.at["auc", "high"] < 0
+    assert gaps.at["log_loss", "low"] > 0
+
+
+def test_a_model_saved_without_errors_has_gaps_without_intervals(model):
+    state, texts = model.propensities["retained"].to_state()
+    del state["cv_results"]["auc_error"], state["cv_results"]["log_loss_error"]
+    older = Model({"retained": PropensityClassifier.from_state(state, texts)})
+    gaps = evaluate(older, dataset(), n_bootstrap=2).gaps
+    assert gaps["gap"].notna().all()
+    assert gaps[["low", "high"]].isna().all(axis=None)
 
 
 def test_the_table_keeps_its_contract(evaluation):

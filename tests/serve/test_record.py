@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import InputWarning
-from icp_ml.model.evaluation import evaluate
+from icp_ml.model.evaluation import Evaluation, evaluate
 from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import flat_metrics, placeholder_rows, run_record
 
@@ -29,7 +27,10 @@ def test_record_holds_settings_metrics_tables_and_lineage(profiled: IcpModel, da
     assert {"retained/auc", "retained/auc_low", "retained/auc_high", "retained/auc_logistic"} <= set(
         record.metrics
     )
-    assert set(record.tables) == {"metrics", "deciles", "traits", "segments"}
+    assert record.metrics["retained/auc_gap"] == pytest.approx(
+        record.metrics["retained/auc"] - record.metrics["retained/auc_folds"]
+    )
+    assert set(record.tables) == {"metrics", "deciles", "gaps", "traits", "segments"}
     assert len(record.example) == 2
     assert record.tags["dataset_fingerprint"] == record.fingerprint
     assert record.files == {"report.html": "<html>"}
@@ -57,9 +58,9 @@ def test_unknown_metrics_are_left_out() -> None:
 
 def test_a_model_without_profile_has_no_trait_tables(model: IcpModel) -> None:
     metrics = pd.DataFrame(columns=["name", "target", "estimate", "low", "high", "n"])
-    evaluation = SimpleNamespace(metrics=metrics, deciles=pd.DataFrame())
+    evaluation = Evaluation(metrics, pd.DataFrame(), {})
     record = run_record(model, evaluation)
-    assert set(record.tables) == {"metrics", "deciles"}
+    assert set(record.tables) == {"metrics", "deciles", "gaps"}
     assert "## Profile" not in record.card
 
 

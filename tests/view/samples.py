@@ -165,7 +165,18 @@ def evaluation() -> Any:
             "lift": [1.2 - 0.05 * place for place in range(10)],
         }
     )
-    return SimpleNamespace(metrics=metrics, deciles=deciles)
+    gaps = pd.DataFrame(
+        {
+            "name": ["auc", "log_loss"],
+            "target": "retained",
+            "folds": [0.801, 0.388],
+            "estimate": [0.712, 0.391],
+            "gap": [-0.089, 0.003],
+            "low": [-0.151, -0.040],
+            "high": [-0.027, 0.046],
+        }
+    )
+    return SimpleNamespace(metrics=metrics, deciles=deciles, gaps=gaps)
 
 
 class Refused:

@@ -10,6 +10,7 @@ import pytest
 
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.insight.wording import forbidden_words
+from icp_ml.view.quality import WITHIN_LUCK, gap_lines
 from icp_ml.view.report import render_report, write_report
 
 from .samples import evaluation, model, rejects
@@ -188,6 +189,21 @@ def test_unknown_numbers_are_dashes_and_never_nan():
 
     assert re.search(r"\bnan\b", text, flags=re.IGNORECASE) is None
     assert "could not be estimated" in text
+
+
+def test_a_gap_to_the_folds_is_told_where_it_is_more_than_luck():
+    measured = evaluation()
+    (line,) = gap_lines(measured)
+    assert line.startswith("retention: AUC 0.712, in the folds of the training 0.801")
+    assert "−0.151 to −0.027): worse by more than luck" in line
+    assert line in text_of(render_report(model(), evaluation=measured))
+
+    measured.gaps.loc[0, "high"] = 0.01
+    assert gap_lines(measured) == [WITHIN_LUCK]
+    measured.gaps.loc[1, ["gap", "low", "high"]] = [-0.1, -0.15, -0.05]
+    assert "better by more than luck" in gap_lines(measured)[0]
+    measured.gaps[["low", "high"]] = float("nan")
+    assert gap_lines(measured) == gap_lines(None) == []
 
 
 def test_segments_show_conditions_and_decidability():
