@@ -26,9 +26,10 @@ from icp_ml.model.candidates import DEFAULT_CANDIDATES
 HERE = Path(__file__).resolve().parent
 FIRST_SEED = 10_000
 WITHOUT_BANDS = tuple(name for name in DEFAULT_CANDIDATES if name != "bands")
-FAMILIES = {name: (name,) for name in DEFAULT_CANDIDATES} | {
+FAMILIES = {name: (name,) for name in (*DEFAULT_CANDIDATES, "ebm")} | {
     "mixture": DEFAULT_CANDIDATES,
     "mixture without bands": WITHOUT_BANDS,
+    "mixture with ebm": (*DEFAULT_CANDIDATES, "ebm"),
 }
 
 

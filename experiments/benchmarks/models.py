@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from judge import judged
 
 TUNING_SECONDS = 45.0
-TUNING_TRIALS = 40
+TUNING_TRIALS = 100
 
 
 def icp_ml(x: pd.DataFrame, categories: list[str], y: np.ndarray, train: np.ndarray, test: np.ndarray) -> Any:

@@ -10,12 +10,15 @@ import numpy as np
 
 from icp_ml.model.bands import EXPECTED, fit_band_path
 from icp_ml.model.columns import Floats
+from icp_ml.model.ebm import ROUNDS, fit_ebm_path
 from icp_ml.model.encoding import Part
 from icp_ml.model.estimator import booster_to_text, fit_booster, predict_path
 from icp_ml.model.linear import PENALTIES, LinearModel, fit_linear_path
 from icp_ml.model.members import AdditiveMember, LinearMember, Member, StepMember, TreeMember
 from icp_ml.model.steps import StepModel
 
+# Families whose models are sums of steps.
+STEPPED = {"bands": fit_band_path, "ebm": fit_ebm_path}
 SCORED_ROLES = frozenset({"value", "count", "rare", "rank"})
 
 
@@ -28,10 +31,10 @@ class Candidate:
     name
         As in ``PropensityClassifier(candidates=...)``.
     grid
-        Complexities tried out of fold: numbers of trees or of expected conditions, or penalties, from simple
-        to complex.
+        Complexities tried out of fold: numbers of trees, rounds or expected conditions, or penalties, from
+        simple to complex.
     params
-        LightGBM parameters; None for the logistic and the bands.
+        LightGBM parameters; None for the others.
     usual
         Whether it has weight where nothing speaks for other candidates; the rest must earn theirs.
     suits
@@ -88,8 +91,8 @@ class Candidate:
         weights: Floats | None,
     ) -> Sequence[LinearModel | StepModel]:
         directions = np.array([part.direction for part in parts])
-        if self.name == "bands":
-            return fit_band_path(X, y, grid, seed, weights, directions)
+        if self.name in STEPPED:
+            return STEPPED[self.name](X, y, grid, seed, weights, directions)
         scored = np.array([part.role in SCORED_ROLES for part in parts])
         return fit_linear_path(X, y, scored, grid, weights, directions)
 
@@ -113,7 +116,7 @@ class Candidate:
 
     def member(self, models: list[Any], n_columns: int) -> Member:
         """Bind fitted models to a member."""
-        if self.name == "bands":
+        if self.name in STEPPED:
             return StepMember.from_models(tuple(models), n_columns)
         if self.params is None:
             return LinearMember(tuple(models))
@@ -183,6 +186,7 @@ CANDIDATES: dict[str, Candidate] = {
         {**_DEEP, "learning_rate": 0.05, "min_data_in_leaf": 8},
     ),
     "bands": Candidate("bands", EXPECTED, None),
+    "ebm": Candidate("ebm", ROUNDS, None, usual=False),
     "logistic": Candidate("logistic", PENALTIES, None, usual=False),
 }
 DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "large", "logistic")

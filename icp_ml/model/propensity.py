@@ -39,8 +39,9 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (up to 7 leaves), ``"deep"`` (up
         to 16 leaves), ``"bands"`` (bands, levels and tools, averaged over which of them), which share the
         weight alike as long as nothing speaks for others; ``"random"`` (up to 24 leaves, thresholds drawn at
-        random; up to 3,000 rows), ``"large"`` (31 leaves; above 10,000) and ``"logistic"`` (ridge on normal
-        scores; also the baseline that ``evaluate`` prints), which have to earn theirs.
+        random; up to 3,000 rows), ``"large"`` (31 leaves; above 10,000), ``"ebm"`` (an explainable
+        boosting machine's main effects; needs ``icp-ml[ebm]``, not tried by default) and ``"logistic"``
+        (ridge on normal scores; also the baseline that ``evaluate`` prints), which have to earn theirs.
     n_bags
         Models averaged in the final fit, each on 90 % of the accounts.
     n_folds
