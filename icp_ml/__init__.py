@@ -43,8 +43,9 @@ if TYPE_CHECKING:
         TableError,
         TrackingError,
     )
+    from icp_ml.insight.building import build_profile
     from icp_ml.insight.controls import Controls, negative_controls
-    from icp_ml.insight.profile import Profile, build_profile
+    from icp_ml.insight.profile import Profile
     from icp_ml.model.evaluation import Evaluation, evaluate
     from icp_ml.model.fasttree.public import FastTreeContributions, contributions
     from icp_ml.model.hazard import HazardClassifier
@@ -92,7 +93,8 @@ _HOME = {
         "TrackingError",
     ),
     "insight.controls": ("Controls", "negative_controls"),
-    "insight.profile": ("Profile", "build_profile"),
+    "insight.building": ("build_profile",),
+    "insight.profile": ("Profile",),
     "model.evaluation": ("Evaluation", "evaluate"),
     "model.fasttree.public": ("FastTreeContributions", "contributions"),
     "model.hazard": ("HazardClassifier",),

@@ -12,6 +12,8 @@ Kind = Literal["numeric", "category", "boolean", "technologies"]
 Family = Literal["firmographic", "technographic", "readiness", "post_sale"]
 
 TARGETS = ("retained", "expanded", "churned_first_year")
+#: Whether 1 is the good outcome of a target (1) or the bad one (-1).
+GOOD = {"retained": 1, "expanded": 1, "churned_first_year": -1}
 KEYS = ("account_id", "as_of")
 
 

@@ -19,8 +19,8 @@ from scipy.special import bdtrc
 
 from icp_ml.data.dataset import LABEL_COLUMNS, Dataset
 from icp_ml.errors import ConfigError
+from icp_ml.insight.building import build_profile
 from icp_ml.insight.evidence import build_outcome
-from icp_ml.insight.profile import build_profile
 
 Ints = npt.NDArray[np.int64]
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
+from icp_ml.data.schema import GOOD
 from icp_ml.insight.adjusted import Adjusted, adjusted_effects
 from icp_ml.insight.candidates import Design, build_design
 from icp_ml.insight.evidence import CrossFit, Outcome, build_outcome, crossfit
@@ -35,7 +36,6 @@ SPENT = 0.85
 MANY_ACCOUNTS = 5000
 WORK = 40_000_000
 REPEATS = 4
-GOOD = {"retained": 1, "expanded": 1, "churned_first_year": -1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pandas as pd
 from icp_ml.data.dataset import Dataset
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.predicates import Predicate
-from icp_ml.insight.traits import TRAIT_COLUMNS
+from icp_ml.insight.profile import TRAIT_COLUMNS
 from icp_ml.statistics import benjamini_hochberg, fisher_exact, newcombe
 
 #: More would be a search, and a search needs more events.

@@ -13,7 +13,6 @@ import pandas as pd
 from icp_ml.data.schema import TARGETS
 from icp_ml.insight import wording
 from icp_ml.insight.predicates import Predicate
-from icp_ml.insight.views import HEADINGS
 
 if TYPE_CHECKING:
     from icp_ml.insight.profile import Profile
@@ -31,7 +30,7 @@ _MOST = 8
 
 def profile_text(profile: Profile, width: int = 100) -> str:
     """Write a profile on one screen: what could be seen, what speaks for and against, what is open."""
-    heading = HEADINGS.get(str(profile.facts.get("view", "all")))
+    heading = wording.HEADINGS.get(str(profile.facts.get("view", "all")))
     lines = wrap(heading, width) if heading else []
     detectable = profile.facts.get("detectable_effect", {})
     for target in (name for name in TARGETS if name in detectable):

@@ -14,6 +14,7 @@ from scipy.special import ndtri
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.lifts import INFLATION
 from icp_ml.insight.pairs import Condition, Pair, search_pair
+from icp_ml.insight.profile import SEGMENT_COLUMNS, empty_segments
 from icp_ml.insight.standing import Stand
 from icp_ml.statistics import jaccard
 
@@ -21,19 +22,6 @@ Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-SEGMENT_COLUMNS = (
-    "name",
-    "conditions",
-    "target",
-    "n_accounts",
-    "support",
-    "rate",
-    "lift",
-    "lift_low",
-    "lift_high",
-    "jaccard_stability",
-    "decidable",
-)
 #: Fewest accounts of a segment, and most traits it may be made of.
 LEAST_ACCOUNTS = 30
 MOST_ATOMS = 10
@@ -128,19 +116,6 @@ def find_segments(
             equals.append({"target": evidence.target, "segment": rows[-1]["name"], **shown})
     table = pd.DataFrame(rows, columns=list(SEGMENT_COLUMNS)) if rows else empty_segments()
     return Segments(table, equals)
-
-
-def empty_segments() -> pd.DataFrame:
-    """Return a segments table without rows, columns and types as promised."""
-    text = {"name", "conditions", "target"}
-    return pd.DataFrame(
-        {
-            name: pd.Series(
-                [], dtype=object if name in text else np.int64 if name == "n_accounts" else np.float64
-            )
-            for name in SEGMENT_COLUMNS
-        }
-    )
 
 
 def _of_pair(e: Evidence, pair: Pair | None, side: int) -> _Best | None:

@@ -11,40 +11,13 @@ import pandas as pd
 from icp_ml.data.dataset import Dataset
 from icp_ml.insight.candidates import Candidate
 from icp_ml.insight.examine import Evidence
+from icp_ml.insight.profile import TRAIT_COLUMNS
 from icp_ml.insight.roles import Standing, role_of
 from icp_ml.insight.standing import Stand
 from icp_ml.statistics import accounts_needed, detectable_difference
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-TRAIT_COLUMNS = (
-    "target",
-    "trait",
-    "feature",
-    "operator",
-    "value",
-    "direction",
-    "kind",
-    "role",
-    "n_accounts",
-    "support",
-    "rate",
-    "rate_without",
-    "base_rate",
-    "lift",
-    "lift_low",
-    "lift_high",
-    "adjusted_effect",
-    "adjusted_low",
-    "adjusted_high",
-    "mean_contribution",
-    "p_value",
-    "q_value",
-    "stability",
-    "proxy_of",
-    "accounts_needed",
-)
 
 
 class Propensity(Protocol):

@@ -13,11 +13,6 @@ from icp_ml.errors import ConfigError, NotEnoughDataError
 
 View = Literal["all", "among_retained", "contraction"]
 VIEWS: tuple[View, ...] = ("all", "among_retained", "contraction")
-#: What a view's profile is about, said before any result.
-HEADINGS: dict[str, str] = {
-    "among_retained": "Among retained accounts only: expansion given that the account stayed.",
-    "contraction": "Retained in full: accounts that shrank count as lost, like those that left.",
-}
 SHRUNK_BY = 0.05
 
 

@@ -11,6 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+#: What a view's profile is about, said before any result.
+HEADINGS: dict[str, str] = {
+    "among_retained": "Among retained accounts only: expansion given that the account stayed.",
+    "contraction": "Retained in full: accounts that shrank count as lost, like those that left.",
+}
 #: Words that no text about a trait may hold, whatever the numbers.
 FORBIDDEN = (
     "driver",

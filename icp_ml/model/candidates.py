@@ -13,8 +13,9 @@ from icp_ml.model.columns import Floats
 from icp_ml.model.ebm import ROUNDS, fit_ebm_path
 from icp_ml.model.encoding import Part
 from icp_ml.model.estimator import booster_to_text, fit_booster, predict_path
-from icp_ml.model.linear import PENALTIES, LinearModel, fit_linear_path
+from icp_ml.model.linear import LinearModel
 from icp_ml.model.members import AdditiveMember, LinearMember, Member, StepMember, TreeMember
+from icp_ml.model.ridge import PENALTIES, fit_linear_path
 from icp_ml.model.steps import StepModel
 
 # Families whose models are sums of steps.

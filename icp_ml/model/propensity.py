@@ -39,9 +39,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (up to 7 leaves), ``"deep"`` (up
         to 16 leaves), ``"bands"`` (bands, levels and tools, averaged over which of them), which share the
         weight alike as long as nothing speaks for others; ``"random"`` (up to 24 leaves, thresholds drawn at
-        random; up to 3,000 rows), ``"large"`` (31 leaves; above 10,000), ``"ebm"`` (an explainable
-        boosting machine's main effects; needs ``icp-ml[ebm]``, not tried by default) and ``"logistic"``
-        (ridge on normal scores; also the baseline that ``evaluate`` prints), which have to earn theirs.
+        random; up to 3,000 rows), ``"large"`` (31 leaves; above 10,000), ``"logistic"`` (ridge on normal
+        scores; also the baseline) and, if asked for, ``"ebm"`` (``icp-ml[ebm]``), which have to earn theirs.
     n_bags
         Models averaged in the final fit, each on 90 % of the accounts.
     n_folds
@@ -62,9 +61,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     weights_ : dict
         Candidate → convex weight.
     cv_results_ : DataFrame
-        ``candidate``, ``log_loss`` and ``auc`` (out of fold, calibrated), ``complexity`` (trees or penalty),
-        ``weight``, and the standard errors over accounts ``log_loss_error`` and ``auc_error``; with rows for
-        the base rate and, last, the final choice.
+        ``candidate``, ``log_loss`` and ``auc`` (out of fold, calibrated) and their errors over accounts
+        ``log_loss_error`` and ``auc_error``, ``complexity``, ``weight``; the final choice is the last row.
     oof_log_odds_ : ndarray
         Calibrated out-of-fold log-odds of the training rows; NaN where the weight is 0.
     calibration_ : Calibration

@@ -19,7 +19,7 @@ from icp_ml.model.candidates import SCORED_ROLES
 from icp_ml.model.columns import Columns, Floats, Ints, read_columns
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
-from icp_ml.model.linear import fit_linear_path
+from icp_ml.model.ridge import fit_linear_path
 from icp_ml.statistics.threads import one_blas_thread
 
 MOST_ROWS, MOST_SUSPECTS, N_FOLDS, PENALTY, N_NOISE = 3_000, 2, 3, 16.0, 5

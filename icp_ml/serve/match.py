@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from icp_ml.insight.examine import GOOD
+from icp_ml.data.schema import GOOD
 from icp_ml.insight.predicates import Predicate
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from scipy.special import expit
 from icp_ml.config import OBJECTIVES
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import ConfigError, NotEnoughDataError
-from icp_ml.insight.profile import build_profile
+from icp_ml.insight.building import build_profile
 from icp_ml.model.columns import read_columns
 from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.model.tripwires import facts_of, watch

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from icp_ml.data.dataset import Dataset
-from icp_ml.insight.profile import Profile, build_profile
+from icp_ml.insight.building import build_profile
+from icp_ml.insight.profile import Profile
 from icp_ml.simulation import SimulatedFrame, make_frame
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
-from icp_ml.insight.profile import build_profile
+from icp_ml.insight.building import build_profile
 from icp_ml.insight.roles import Standing, role_of
 
 

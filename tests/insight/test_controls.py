@@ -14,8 +14,8 @@ import icp_ml as icp
 from icp_ml.cli import using
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import ConfigError
+from icp_ml.insight.building import build_profile
 from icp_ml.insight.controls import ALARM, SENTENCE, Controls, coin, exchanged
-from icp_ml.insight.profile import build_profile
 from icp_ml.insight.wording import forbidden_words
 from icp_ml.simulation import make_frame
 from icp_ml.view.report import render_report

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from icp_ml.data.dataset import Dataset
+from icp_ml.insight.building import build_profile
 from icp_ml.insight.examine import Evidence, examine
 from icp_ml.insight.pairs import search_pair
 from icp_ml.insight.predicates import Predicate
-from icp_ml.insight.profile import build_profile
 
 
 def world(effect: float, *, alone: float = 0.0, n: int = 900, seed: int = 1) -> Dataset:

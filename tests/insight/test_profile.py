@@ -10,10 +10,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
+from icp_ml.insight.building import build_profile
 from icp_ml.insight.examine import search_target
-from icp_ml.insight.profile import Profile, build_profile, profile_json
-from icp_ml.insight.segments import SEGMENT_COLUMNS
-from icp_ml.insight.traits import TRAIT_COLUMNS
+from icp_ml.insight.profile import SEGMENT_COLUMNS, TRAIT_COLUMNS, Profile, profile_json
 from icp_ml.simulation import SimulatedFrame, make_frame
 from icp_ml.statistics import jaccard
 from tests.insight.conftest import as_dataset
@@ -105,7 +104,7 @@ def test_linear_algebra_is_held_to_one_thread(dataset: Dataset, monkeypatch: pyt
         found.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
         return search_target(*args, **more)
 
-    monkeypatch.setattr("icp_ml.insight.profile.search_target", watched)
+    monkeypatch.setattr("icp_ml.insight.building.search_target", watched)
     with threadpool_limits(2, user_api="blas"):
         build_profile(dataset, {}, n_permutations=1)
     assert set(found) == {1}

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
+from icp_ml.insight.building import build_profile
 from icp_ml.insight.examine import examine
 from icp_ml.insight.predicates import Predicate
-from icp_ml.insight.profile import Profile, build_profile
+from icp_ml.insight.profile import Profile
 from icp_ml.insight.render import profile_text
 from icp_ml.insight.segments import find_segments
 from icp_ml.insight.standing import settle

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from icp_ml.data.dataset import Dataset
+from icp_ml.insight.building import build_profile
 from icp_ml.insight.examine import Evidence, examine
-from icp_ml.insight.profile import Profile, build_profile
+from icp_ml.insight.profile import Profile
 from icp_ml.insight.standing import settle
 from icp_ml.insight.wording import sentence
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from icp_ml.model.linear import LinearModel, fit_linear_path
+from icp_ml.model.linear import LinearModel
+from icp_ml.model.ridge import fit_linear_path
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:

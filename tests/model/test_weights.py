@@ -9,7 +9,7 @@ import pytest
 import icp_ml as icp
 from icp_ml.model.calibration import fit_calibration, weighted_mean
 from icp_ml.model.columns import infer_schema
-from icp_ml.model.linear import fit_linear_path
+from icp_ml.model.ridge import fit_linear_path
 from icp_ml.model.stacking import calibrated_loss
 
 

@@ -58,20 +58,30 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "missing")
 
 
-def test_scoring_loads_neither_lightgbm_nor_scikit_learn(
+def test_scoring_loads_nothing_that_only_learning_needs(
     profiled: IcpModel, fresh: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """They take longer to load than ten thousand accounts to score."""
+    """LightGBM and scikit-learn take longer to load than ten thousand accounts to score."""
     save(profiled, tmp_path / "bundle")
     fresh.to_parquet(tmp_path / "base.parquet")
     code = (
         "import sys, icp_ml; model = icp_ml.load(sys.argv[1])\n"
         "icp_ml.score_parquet(model, sys.argv[2], sys.argv[3])\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('icp_ml')))\n"
         "print(type(model.propensities['retained']).__name__)"
     )
     paths = [str(tmp_path / name) for name in ("bundle", "base.parquet", "scores")]
     done = subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True)
-    loaded, kind = done.stdout.splitlines()[-2:]
+    loaded, own, kind = done.stdout.splitlines()[-3:]
     assert not set(loaded.split()) & {"sklearn", "lightgbm", "shap", "mlflow"}
+    learning = {
+        "insight.building",
+        "insight.examine",
+        "model.ridge",
+        "model.fitting",
+        "data.dataset",
+        "data.tables",
+    }
+    assert not set(own.split()) & {f"icp_ml.{name}" for name in learning}
     assert kind == "PropensityClassifier"
