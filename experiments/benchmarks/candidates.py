@@ -1,8 +1,9 @@
 """What each candidate is worth alone and what the mixture adds: share of the oracle's skill.
 
-python experiments/benchmarks/candidates.py [--smoke] [--worlds N]
+python experiments/benchmarks/candidates.py [--smoke] [--worlds N] [--families NAME,NAME]
 
-Worlds are those for tuning: seeds from 10,000 on, which judge nothing. Writes candidates.json.
+Worlds are those for tuning: seeds from 10,000 on, which judge nothing. Writes candidates.json; what isn't
+asked for stays as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from judge import judged
 from simulated import task_of
@@ -51,19 +51,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="one world of 300 accounts, nothing written")
     parser.add_argument("--worlds", type=int, default=12, help="worlds of 400 and of 1,000 accounts")
+    parser.add_argument("--families", default=",".join(FAMILIES), help="which, separated by commas")
     args = parser.parse_args()
+    file = HERE / "candidates.json"
     if args.smoke:
         table = pd.DataFrame([skills(300, FIRST_SEED, {"bands": ("bands",), "both": ("additive", "bands")})])
     else:
         places = [(n, FIRST_SEED + i) for n in (400, 1000) for i in range(args.worlds)]
         with ProcessPoolExecutor(2) as pool:
-            table = pd.DataFrame(pool.map(skills, *zip(*places, strict=True), repeat(FAMILIES)))
+            asked = {name: FAMILIES[name] for name in args.families.split(",")}
+            table = pd.DataFrame(pool.map(skills, *zip(*places, strict=True), repeat(asked)))
+        table = table.round(4).set_index(["n", "seed"])
+        if file.exists():
+            table = table.combine_first(pd.read_json(file).set_index(["n", "seed"]))
+        table = table.reindex(columns=list(FAMILIES)).reset_index()
     grouped = table.drop(columns="seed").groupby("n")
     shown = pd.concat({"mean": grouped.mean(), "se": grouped.sem()}, axis=1).stack(level=1, future_stack=True)
     print(shown.round(3).to_string())
     if not args.smoke:
-        rows = json.loads(np.round(table, 4).to_json(orient="records"))
-        (HERE / "candidates.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        rows = json.loads(table.to_json(orient="records"))
+        file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ FIXED_PARAMS: dict[str, Any] = {
     "validation_size": 0,
     "learning_rate": 0.02,
     "max_bins": 32,
+    # Without these a level whose few accounts all stayed goes to the sky.
+    "min_samples_leaf": 10,
+    "reg_lambda": 20.0,
     "n_jobs": 1,
 }
 
