@@ -23,6 +23,7 @@ from icp_ml.cli.group import QUIET_MLFLOW, Day
 from icp_ml.cli.using import tiers_text, write_scores
 from icp_ml.config import load_config
 from icp_ml.errors import ConfigError, DataWarning, InputMismatchError
+from icp_ml.model.evaluation import Evaluation
 
 VERBS = (
     "demo",
@@ -221,7 +222,7 @@ def test_retrain_ends_with_3_when_not_promoted(tmp_path, monkeypatch, promoted, 
     (folder / "accounts.csv").write_text("account_id,industry\na,Retail\n", encoding="utf-8")
     empty = pd.DataFrame(columns=["name", "target", "estimate", "low", "high", "n", "base_rate", "logistic"])
     outcome = SimpleNamespace(
-        promoted=promoted, reason="because", version="icp/2", evaluation=SimpleNamespace(metrics=empty)
+        promoted=promoted, reason="because", version="icp/2", evaluation=Evaluation(empty, pd.DataFrame(), {})
     )
     monkeypatch.setattr(icp_ml.serve.retrain, "retrain", lambda *_, **__: outcome)
     monkeypatch.setattr(icp_ml.adapters.mlflow, "MlflowTracker", lambda *_, **__: None)
