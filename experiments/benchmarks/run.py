@@ -103,6 +103,30 @@ def ranks(table: pd.DataFrame, metric: str) -> dict[str, float]:
     return {str(name): round(float(value), 2) for name, value in ranked.sort_values().items()}
 
 
+def beside(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Hold icp_ml against each rival on the folds that both have done: per size, whole sets by name."""
+    part = table.assign(
+        part=np.where(
+            (table["n"] == "all") | (table["set"] == "simulated"), table["set"] + " " + table["n"], table["n"]
+        )
+    )
+    keys, metrics = ["part", "set", "n", "fold"], ["auc", "log_loss", "skill"]
+    ours = part[part["model"] == "icp_ml"].set_index(keys)[metrics]
+    rows = []
+    for rival, theirs in part[part["model"] != "icp_ml"].groupby("model"):
+        less = (ours - theirs.set_index(keys)[metrics]).dropna(subset=["auc"])
+        public = less[less.index.get_level_values("set") != "simulated"].reset_index()
+        groups = [("all public", public), *less.reset_index().groupby("part")]
+        for name, own in groups:
+            row = {"rival": rival, "part": name, "folds": len(own)}
+            for metric in metrics:
+                row |= {metric: own[metric].mean(), f"{metric}_sem": own[metric].sem()}
+            rows.append(
+                {**row, "auc_higher": (own["auc"] > 0).mean(), "log_loss_lower": (own["log_loss"] < 0).mean()}
+            )
+    return pd.DataFrame(rows).round(4).to_dict("records")
+
+
 def summary(table: pd.DataFrame) -> dict[str, Any]:
     """Return means and spreads over folds, mean ranks, and how often the slope's interval holds 1."""
     public = table[table["set"] != "simulated"]
@@ -117,6 +141,7 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
         "mean_rank": {metric: _ranks_by_size(public, metric) for metric in ("auc", "log_loss", "brier")},
         "slope_interval_holds_1": holds.groupby("model")["holds"].agg(["mean", "size"]).round(3).T.to_dict(),
         "skill": shares.to_dict("records"),
+        "icp_ml_less_rival": beside(table),
         "rows": means.to_dict("records"),
     }
 
@@ -138,6 +163,7 @@ def show(table: pd.DataFrame, found: dict[str, Any]) -> None:
     skill = pd.DataFrame(found["skill"])
     if len(skill):
         print(f"\nskill\n{skill.pivot_table(index='n', columns='model', values='mean').to_string()}")
+    print(f"\nicp_ml less rival\n{pd.DataFrame(found['icp_ml_less_rival']).to_string(index=False)}")
     print(json.dumps({key: found[key] for key in ("mean_rank", "slope_interval_holds_1")}, indent=1))
 
 

@@ -20,12 +20,12 @@ sys.path.insert(0, str(EXPERIMENTS))
 from harness import options
 
 import icp_ml as icp
+from icp_ml.model.calibration import Z90
 from icp_ml.model.folds import group_codes
 from icp_ml.model.metrics import metric_errors
 
 SEEDS = range(10_000, 10_060)
 FACTORS = (1.0, 1.3, 1.6, 2.0, 2.5, 3.0)
-Z90 = 1.6448536269514722
 
 
 def gaps(seed: int, n: int) -> list[dict[str, float | str]]:

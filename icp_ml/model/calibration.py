@@ -13,6 +13,8 @@ from scipy.special import expit
 
 from icp_ml.model.columns import Floats, Ints
 
+Z90 = 1.6448536269514722
+"""Standard errors on either side of an estimate that make a 90 % interval."""
 PRIOR_EVENTS = 0.5
 # In units of the slope's variance: one for the slope itself, two for the choices made on the same rows.
 SHRINK = 3.0

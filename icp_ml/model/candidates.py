@@ -41,6 +41,8 @@ class Candidate:
     suits
         Whether it is worth its time with few rows (up to :data:`SMALL_ROWS`), with many (above
         :data:`LARGE_ROWS`), or with any number.
+    chained
+        Whether a model without trees starts from the one of the complexity before.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Candidate:
     params: dict[str, Any] | None
     usual: bool = True
     suits: Literal["few", "many", "any"] = "any"
+    chained: bool = True
 
     def path(
         self,
@@ -77,8 +80,8 @@ class Candidate:
     ) -> str | LinearModel | StepModel:
         """Fit one model of the bag."""
         if self.params is None:
-            simpler = self.grid[: self.grid.index(complexity) + 1]
-            return self._without_trees(X, y, parts, simpler, seed, weights)[-1]
+            simpler = self.grid[: self.grid.index(complexity)] if self.chained else ()
+            return self._without_trees(X, y, parts, (*simpler, complexity), seed, weights)[-1]
         fitting = self.params | _monotone(parts)
         return booster_to_text(fit_booster(X, y, fitting, seed, int(complexity), weights))
 
@@ -187,7 +190,7 @@ CANDIDATES: dict[str, Candidate] = {
         {**_DEEP, "learning_rate": 0.05, "min_data_in_leaf": 8},
     ),
     "bands": Candidate("bands", EXPECTED, None),
-    "ebm": Candidate("ebm", ROUNDS, None, usual=False),
+    "ebm": Candidate("ebm", ROUNDS, None, usual=False, chained=False),
     "logistic": Candidate("logistic", PENALTIES, None, usual=False),
 }
 DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "large", "logistic")

@@ -10,13 +10,12 @@ import numpy as np
 from scipy.special import expit
 
 from icp_ml.errors import BundleError
-from icp_ml.model.calibration import Calibration
+from icp_ml.model.calibration import Z90, Calibration
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import add_bags
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.members import Member, member_from_state
 
-Z90 = 1.6448536269514722
 BASELINE = "logistic"
 
 

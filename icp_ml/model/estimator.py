@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from icp_ml.errors import BundleError
 from icp_ml.model.columns import Floats
 
 FIXED_PARAMS: dict[str, Any] = {
@@ -57,22 +56,10 @@ def booster_to_text(booster: Any) -> str:
 
 
 def booster_from_text(text: str) -> Any:
-    """Read a booster from its model text.
-
-    Raises
-    ------
-    BundleError
-        If LightGBM can't read the text.
-    """
+    """Read a booster from its model text."""
     import lightgbm
 
-    try:
-        return lightgbm.Booster(model_str=text)
-    except lightgbm.basic.LightGBMError as problem:
-        raise BundleError(
-            f"expected the text of a LightGBM model, found something else ({problem}): save it again",
-            n_characters=len(text),
-        ) from problem
+    return lightgbm.Booster(model_str=text)
 
 
 def predict_path(booster: Any, X: Floats, rounds: tuple[int, ...]) -> Floats:

@@ -12,6 +12,7 @@ from scipy.special import logit
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
+from icp_ml.model.calibration import Z90
 from icp_ml.model.columns import Floats, Ints
 from icp_ml.model.folds import group_codes
 from icp_ml.model.metrics import METRICS, decile_parts, metric_errors, score_metrics
@@ -21,7 +22,6 @@ LEVEL = (0.05, 0.95)
 CELLS = 4_000_000
 COLUMNS = ["name", "target", "estimate", "low", "high", "n", "base_rate", "logistic"]
 GAP_COLUMNS = ["name", "target", "folds", "estimate", "gap", "low", "high"]
-Z90 = 1.6448536269514722
 # The error of folds knows how lucky accounts are as judges and not as teachers: what its variance counts, so
 # that gaps spread as their intervals say (experiments/drift/luck.py).
 TRAINING_LUCK = {"auc": 2.5, "log_loss": 1.3}

@@ -17,6 +17,7 @@ from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
 from icp_ml.model.calibration import Calibration, log_loss_rows
+from icp_ml.model.metrics import metric_errors
 from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.statistics import wilson
 
@@ -235,28 +236,17 @@ def _realised(measure: str, f: Floats, y: Floats, z: float, level: float) -> tup
     if measure == "rate":
         low, high = wilson(float(y.sum()), n, level=level)
         return float(y.mean()), float(low), float(high)
+    value, error = metric_errors(y, f, np.arange(n))[measure]
     if measure == LOG_LOSS:
-        rows = log_loss_rows(y, f)
-        half = z * float(rows.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-        return float(rows.mean()), float(rows.mean()) - half, float(rows.mean()) + half
-    return _realised_auc(f, y, z)
-
-
-def _realised_auc(f: Floats, y: Floats, z: float) -> tuple[float, float, float]:
-    """AUC with DeLong's interval (1988, *Biometrics* 44, 837-845) on the logit scale; NaN for one outcome."""
-    good, bad = f[y > 0.5], f[y <= 0.5]
-    if len(good) < 2 or len(bad) < 2:
+        half = z * error if n > 1 else float("nan")
+        return value, value - half, value + half
+    if min(y.sum(), n - y.sum()) < 2:
         return float("nan"), float("nan"), float("nan")
-    every = rankdata(np.concatenate([good, bad]))
-    wins = (every[: len(good)] - rankdata(good)) / len(bad)
-    losses = (every[len(good) :] - rankdata(bad)) / len(good)
-    auc = float(wins.mean())
-    error = float(np.sqrt(wins.var(ddof=1) / len(good) + losses.var(ddof=1) / len(bad)))
-    edge = 0.5 / (len(y) + 1.0)
-    inside = float(np.clip(auc, edge, 1.0 - edge))
-    half = z * error / (inside * (1.0 - inside))
-    middle = float(logit(inside))
-    return auc, float(expit(middle - half)), float(expit(middle + half))
+    # On the logit scale, where bounds stay inside.
+    edge = 0.5 / (n + 1.0)
+    inside = float(np.clip(value, edge, 1.0 - edge))
+    middle, half = float(logit(inside)), z * error / (inside * (1.0 - inside))
+    return value, float(expit(middle - half)), float(expit(middle + half))
 
 
 def _trained(classifier: PropensityClassifier) -> dict[str, float]:

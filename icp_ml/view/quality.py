@@ -23,8 +23,6 @@ METRICS = {
     "realised_nrr": ("Realised NRR", "ending over starting ARR, as it came"),
     "expected_minus_realised_nrr": ("Expected less realised", "0 is right on average"),
 }
-
-
 WITHIN_LUCK = "AUC and log loss differ from the folds of the training by no more than luck."
 
 

@@ -108,6 +108,21 @@ def test_measures_of_the_bench() -> None:
     assert np.isnan(judge.judged(y, np.full(4000, 0.5))["slope"])
 
 
+def test_rivals_are_held_against_on_the_folds_in_common() -> None:
+    import pandas as pd
+
+    cells = [
+        {"model": model, "set": "t", "n": "all", "fold": fold, "auc": auc, "log_loss": 0.4, "skill": np.nan}
+        for model, auc, folds in (("icp_ml", 0.8, 3), ("forest", 0.7, 2))
+        for fold in range(folds)
+    ]
+    every, whole = module("run").beside(pd.DataFrame(cells))
+    assert (every["part"], whole["part"]) == ("all public", "t all")
+    assert whole["folds"] == 2
+    assert whole["auc"] == pytest.approx(0.1)
+    assert (whole["auc_higher"], whole["log_loss_lower"]) == (1.0, 0.0)
+
+
 def test_cells_that_are_done_are_not_done_again(tmp_path: Path) -> None:
     import pandas as pd
 

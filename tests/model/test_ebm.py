@@ -66,10 +66,15 @@ def test_a_member_of_machines_adds_up_and_comes_back_without_the_library(rows, m
 def test_weights_count_as_rows_do_and_directions_hold(rows):
     pytest.importorskip("interpret")
     X, y = rows
-    twice = np.where(np.arange(600) < 300, 5.0, 1.0)
-    (weighed,) = fit_ebm_path(X, y, (8.0,), 0, twice)
+    # Flags, because other cuts of numbers would differ too.
+    flags = (X[:, :2] > 0).astype(float)
+    counts = np.where(np.arange(600) < 300, 3, 1)
+    (weighed,) = fit_ebm_path(flags, y, (20.0,), 0, counts.astype(float))
+    (repeated,) = fit_ebm_path(np.repeat(flags, counts, axis=0), np.repeat(y, counts), (20.0,), 0)
+    (unweighed,) = fit_ebm_path(flags, y, (20.0,), 0)
+    np.testing.assert_allclose(weighed.raw(flags), repeated.raw(flags), rtol=0, atol=1e-6)
+    assert np.abs(weighed.raw(flags) - unweighed.raw(flags)).max() > 0.01
     (plain,) = fit_ebm_path(X, y, (8.0,), 0)
-    assert np.abs(weighed.raw(X) - plain.raw(X)).max() > 0.01
     (falling,) = fit_ebm_path(X, y, (8.0,), 0, directions=np.array([-1, 0, 0, 0, 0]))
     ramp = np.zeros((50, 5))
     ramp[:, 0] = np.linspace(-3, 3, 50)
