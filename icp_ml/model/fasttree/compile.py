@@ -18,58 +18,79 @@ CELLS = (4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """Bins, tables and base value of one model.
+class Packed:
+    """Bins, groups of leaves and base value of one model.
 
     Parameters
     ----------
     base
         Mean raw score over the training rows, to which contributions are added.
-    node_start, nodes, weights
-        Quadrature for leaves without a table, by number of features.
+    constant
+        What trees without a split say of every row.
     groups, wide
-        What the tables were made of, for other tables on the same groups.
+        Leaves with a table, and those without.
     """
 
     binner: Binner
-    plan: Plan
     base: float
-    node_start: Ints
-    nodes: Floats
-    weights: Floats
+    constant: float
     groups: list[Group]
     wide: list[Leaf]
 
 
-def compile_forest(
-    forest: Forest,
-    *,
-    dtype: npt.DTypeLike,
-    max_table_bytes: int,
-    patterns: Patterns,
-    bins: tuple[Binner, list[list[int]]] | None = None,
-) -> Compiled:
-    """Build the tables of a model: the largest that fit, and the other leaves for quadrature.
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What the look-up of one model needs.
+
+    Parameters
+    ----------
+    packed
+        What the tables were made of, for other tables on the same groups.
+    node_start, nodes, weights
+        Quadrature for leaves without a table, by number of features.
+    """
+
+    packed: Packed
+    plan: Plan
+    node_start: Ints
+    nodes: Floats
+    weights: Floats
+
+
+def pack_forest(
+    forest: Forest, max_values: int, bins: tuple[Binner, list[list[int]]] | None = None
+) -> Packed:
+    """Group the leaves of a model, for the largest tables of at most ``max_values`` contributions.
 
     ``bins`` are those of :func:`build_binner`, if they are shared with other models.
     """
     binner, left = bins or build_binner(forest)
     full = [(1 << bins) - 1 for bins in binner.n_bins.tolist()]
     place_of = {column: place for place, column in enumerate(binner.features.tolist())}
-    trees = leaf_paths(forest, left, place_of, full)
-    groups, wide = _pack(trees, full, max_table_bytes // np.dtype(dtype).itemsize)
-    plan = build_plan(groups, wide, binner.n_bins.tolist(), dtype, patterns)
-    widest = max((len(leaf.features) for leaf in wide), default=0)
+    groups, wide = _pack(leaf_paths(forest, left, place_of, full), full, max_values)
+    return Packed(
+        binner,
+        sum(tree.expected_value() for tree in forest.trees),
+        sum(float(tree.leaf_value[0]) for tree in forest.trees if not len(tree.feature)),
+        groups,
+        wide,
+    )
+
+
+def compile_tables(
+    packed: Packed, *, dtype: npt.DTypeLike, patterns: Patterns | None, totals: bool = False
+) -> Compiled:
+    """Fill the tables; see :func:`build_plan`."""
+    n_bins = packed.binner.n_bins.tolist()
+    plan = build_plan(packed.groups, packed.wide, n_bins, dtype, patterns, totals=totals)
+    widest = max((len(leaf.features) for leaf in packed.wide), default=0)
     rules = [nodes_and_weights(k) if k else (np.zeros(0), np.zeros(0)) for k in range(widest + 1)]
     return Compiled(
-        binner,
+        packed,
         plan,
-        sum(tree.expected_value() for tree in forest.trees),
         np.concatenate([[0], np.cumsum([len(nodes) for nodes, _ in rules])]).astype(np.int64),
         np.concatenate([nodes for nodes, _ in rules]),
         np.concatenate([weights for _, weights in rules]),
-        groups,
-        wide,
     )
 
 

@@ -46,8 +46,8 @@ def encode(engine: Any, b: Binner, X: Floats, codes: Codes) -> None:
     )
 
 
-def path_dependent_look_up(engine: Any, made: Compiled) -> LookUp:
-    """Return what adds path-dependent contributions."""
+def table_look_up(engine: Any, made: Compiled) -> LookUp:
+    """Return what adds what the tables hold: path-dependent contributions, totals or both."""
     plan = made.plan
 
     def look_up(codes: Codes, phi: Floats) -> None:
@@ -74,22 +74,31 @@ def path_dependent_look_up(engine: Any, made: Compiled) -> LookUp:
 
 def interventional_look_up(engine: Any, made: Compiled, sample: Floats) -> LookUp:
     """Return what adds contributions against the rows of a background sample."""
-    codes = np.empty((len(made.binner.features), len(sample)), dtype=made.binner.code_dtype)
-    encode(engine, made.binner, sample, codes)
-    n_bins = made.binner.n_bins.tolist()
-    plan = build_plan(made.groups, [], n_bins, made.plan.tables.dtype, patterns_of_background(codes, n_bins))
+    packed, binner = made.packed, made.packed.binner
+    codes = np.empty((len(binner.features), len(sample)), dtype=binner.code_dtype)
+    encode(engine, binner, sample, codes)
+    n_bins = binner.n_bins.tolist()
+    plan = build_plan(
+        packed.groups, [], n_bins, made.plan.tables.dtype, patterns_of_background(codes, n_bins)
+    )
 
     def look_up(own: Codes, phi: Floats) -> None:
         _add_groups(engine, plan, own, phi)
-        add_wide(made.wide, codes, own, n_bins, phi)
+        add_wide(packed.wide, codes, own, n_bins, phi)
 
     return look_up
 
 
 def each_block(
-    engine: Any, binner: Binner, look_ups: Sequence[LookUp], rows: Rows, n_jobs: int, work: Work
+    engine: Any,
+    binner: Binner,
+    look_ups: Sequence[LookUp],
+    height: int,
+    rows: Rows,
+    n_jobs: int,
+    work: Work,
 ) -> None:
-    """Call ``work`` with the place of a look-up, a block of rows, and its contributions (features, rows)."""
+    """Call ``work`` with the place of a look-up, a block of rows, and what it adds, shape (height, rows)."""
     size = min(max(BLOCK_VALUES // max(1, len(binner.features)), MIN_BLOCK), MAX_BLOCK, max(rows.n, 1))
     rounds = -(-rows.n // (size * n_jobs))
     # Blocks of equal size, as many for each thread.
@@ -98,7 +107,7 @@ def each_block(
 
     def share(first: int) -> None:
         codes = np.empty((len(binner.features), size), dtype=binner.code_dtype)
-        phi = np.empty((len(binner.features), size))
+        phi = np.empty((height, size))
         for low in starts[first::n_jobs]:
             high = min(low + size, rows.n)
             if high - low < size:

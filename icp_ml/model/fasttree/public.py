@@ -14,14 +14,14 @@ import pandas as pd
 from icp_ml.errors import ConfigError, InputMismatchError, MissingDependencyError
 from icp_ml.model.columns import Floats, Ints
 from icp_ml.model.fasttree.check import refuse_other, sample_rows
-from icp_ml.model.fasttree.compile import Compiled, compile_forest
+from icp_ml.model.fasttree.compile import Compiled, compile_tables, pack_forest
 from icp_ml.model.fasttree.engine import (
     Backend,
     LookUp,
     each_block,
     interventional_look_up,
     load_engine,
-    path_dependent_look_up,
+    table_look_up,
 )
 from icp_ml.model.fasttree.parse import parse_model
 from icp_ml.model.fasttree.rows import Rows, read_rows
@@ -135,12 +135,11 @@ class FastTreeContributions:
         self.n_jobs = n_jobs
         self._engine = load_engine(backend)
         self._forest = parse_model(booster if isinstance(booster, str) else booster.model_to_string())
-        self._compiled: Compiled = compile_forest(
-            self._forest, dtype=dtype, max_table_bytes=int(max_table_mb * 2**20), patterns=path_dependent
-        )
-        self._base = self._compiled.base
-        self._look_up: LookUp = path_dependent_look_up(self._engine, self._compiled)
-        self._order: Ints = np.arange(len(self._compiled.binner.features))
+        packed = pack_forest(self._forest, int(max_table_mb * 2**20) // np.dtype(dtype).itemsize)
+        self._compiled: Compiled = compile_tables(packed, dtype=dtype, patterns=path_dependent)
+        self._binner, self._base = packed.binner, packed.base
+        self._look_up: LookUp = table_look_up(self._engine, self._compiled)
+        self._order: Ints = np.arange(len(self._binner.features))
         self._verify(booster, dtype)
         if background is not None:
             self._intervene(background)
@@ -164,7 +163,7 @@ class FastTreeContributions:
         """Return contributions per input column and the base value, shape (rows, columns + 1)."""
         rows = read_rows(X, self._forest)
         out = np.empty((rows.n, len(self._forest.feature_names) + 1))
-        features, base = self._compiled.binner.features, self._base
+        features, base = self._binner.features, self._base
 
         def work(low: int, high: int, phi: Floats) -> None:
             self._engine.spread(phi, features, base, out[low:high])
@@ -192,7 +191,7 @@ class FastTreeContributions:
             np.empty(shape, dtype=np.int32),
             np.empty(shape),
         )
-        features, base = self._compiled.binner.features, self._base
+        features, base = self._binner.features, self._base
 
         def work(low: int, high: int, phi: Floats) -> None:
             part = slice(low, high)
@@ -249,9 +248,9 @@ class FastTreeContributions:
         InputMismatchError
             If they differ by more than rounding.
         """
-        X = sample_rows(self._compiled.binner, len(self.feature_names))
+        X = sample_rows(self._binner, len(self.feature_names))
         found = self.contributions(X)
-        mean = np.abs(found[:, self._compiled.binner.features]).mean(axis=0)
+        mean = np.abs(found[:, self._binner.features]).mean(axis=0)
         self._order = np.argsort(-mean, kind="stable")
         if not isinstance(booster, str):
             refuse_other(found, booster, X, dtype)
@@ -260,8 +259,9 @@ class FastTreeContributions:
         """Call ``work`` with the contributions (features used, rows) of each block of rows."""
         each_block(
             self._engine,
-            self._compiled.binner,
+            self._binner,
             (self._look_up,),
+            len(self._binner.features),
             rows,
             self.n_jobs,
             lambda _, low, high, phi: work(low, high, phi),

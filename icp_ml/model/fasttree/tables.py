@@ -29,10 +29,10 @@ MAX_UINT8_BINS = 256
 class Plan:
     """What a kernel reads: groups with their tables, and leaves that are computed row by row.
 
-    Group ``g`` owns slots ``start[g]:start[g + 1]``, one per feature. A row's contributions lie side by side,
-    one per slot, at its place after ``table_start[g]``. The place is ``begin[g]`` plus ``step[o]`` for each
-    ``o`` in ``step_start[g]:step_start[g + 1]`` with code of ``step_feature[o]`` above ``step_code[o]``,
-    modulo 2 ** 16.
+    Group ``g`` owns slots ``start[g]:start[g + 1]``, one per feature, and one for their total if it was asked
+    for. What a row gets lies side by side, one per slot, at its place after ``table_start[g]``. The place is
+    ``begin[g]`` plus ``step[o]`` for each ``o`` in ``step_start[g]:step_start[g + 1]`` with code of
+    ``step_feature[o]`` above ``step_code[o]``, modulo 2 ** 16.
 
     Wide leaf ``w`` owns slots ``wide_start[w]:wide_start[w + 1]``. Whether a row passes slot ``s`` is
     ``wide_begin[s]`` plus ``wide_step[o]`` for each ``o`` of the slot with code above ``wide_step_code[o]``.
@@ -98,7 +98,13 @@ def path_dependent(leaves: list[Leaf]) -> list[Floats]:
 
 
 def build_plan(
-    groups: list[Group], wide: list[Leaf], n_bins: list[int], dtype: npt.DTypeLike, patterns: Patterns
+    groups: list[Group],
+    wide: list[Leaf],
+    n_bins: list[int],
+    dtype: npt.DTypeLike,
+    patterns: Patterns | None,
+    *,
+    totals: bool = False,
 ) -> Plan:
     """Lay out the tables of all groups.
 
@@ -111,23 +117,32 @@ def build_plan(
     dtype
         Of the tables; sums are made in float64 first.
     patterns
-        Contributions of leaves by pattern, such as :func:`path_dependent`.
+        Contributions of leaves by pattern, such as :func:`path_dependent`; None: none are wanted.
+    totals
+        Whether to add the raw score of the groups' leaves too, as one more feature after the others.
     """
-    by_leaf = _patterns_of([leaf for group in groups for leaf in group.leaves], patterns)
-    values = np.array([group.cells * len(group.classes) for group in groups], dtype=np.int64)
+    by_leaf = None
+    if patterns is not None:
+        by_leaf = _patterns_of([leaf for group in groups for leaf in group.leaves], patterns)
+    explained = [[] if by_leaf is None else list(group.classes) for group in groups]
+    last = [] if not totals else [0 if by_leaf is None else len(n_bins)]
+    slots = [[*features, *last] for features in explained]
+    values = np.array(
+        [group.cells * len(own) for group, own in zip(groups, slots, strict=True)], dtype=np.int64
+    )
     code_type = np.uint8 if max(n_bins, default=0) <= MAX_UINT8_BINS else np.uint16
     table_start = _offsets(values)
     tables = np.empty(int(table_start[-1]), dtype=dtype)
     begins: list[int] = []
     steps: list[Steps] = []
     for group, low, size in zip(groups, table_start.tolist(), values.tolist(), strict=False):
-        tables[low : low + size] = _group_table(group, by_leaf).reshape(-1)
-        begin, step = _group_steps(group, n_bins)
+        tables[low : low + size] = _group_table(group, by_leaf, totals).reshape(-1)
+        begin, step = _group_steps(group, n_bins, size)
         begins.append(begin)
         steps.append(step)
     return Plan(
-        _offsets([len(group.classes) for group in groups]),
-        np.array([feature for group in groups for feature in group.classes], dtype=np.int64),
+        _offsets([len(own) for own in slots]),
+        np.array([feature for own in slots for feature in own], dtype=np.int64),
         table_start[:-1],
         tables,
         np.array(begins, dtype=np.int64).astype(np.uint16),
@@ -154,10 +169,10 @@ def _patterns_of(leaves: list[Leaf], patterns: Patterns) -> dict[int, Floats]:
     }
 
 
-def _group_table(group: Group, by_leaf: dict[int, Floats]) -> Floats:
-    """Return the summed contributions of a group, shape (cells, features)."""
+def _group_table(group: Group, by_leaf: dict[int, Floats] | None, totals: bool) -> Floats:
+    """Return the summed contributions of a group and, if asked for, its raw score, shape (cells, slots)."""
     row_of = {feature: row for row, feature in enumerate(group.classes)}
-    table = np.zeros((len(row_of), group.cells))
+    table = np.zeros(((0 if by_leaf is None else len(row_of)) + totals, group.cells))
     for leaf in group.leaves:
         own = {feature: i for i, feature in enumerate(leaf.features)}
         pattern = np.zeros(1, dtype=np.intp)
@@ -168,14 +183,19 @@ def _group_table(group: Group, by_leaf: dict[int, Floats]) -> Floats:
                 pattern = (pattern[:, None] + add).reshape(-1)
             else:
                 pattern = np.repeat(pattern, len(classes))
-        rows = [row_of[feature] for feature in leaf.features]
-        table[rows] += by_leaf[id(leaf)].take(pattern, axis=1)
+        if by_leaf is not None:
+            rows = [row_of[feature] for feature in leaf.features]
+            table[rows] += by_leaf[id(leaf)].take(pattern, axis=1)
+        if totals:
+            table[-1] += leaf.value * (pattern == (1 << len(own)) - 1)
     return np.ascontiguousarray(table.T)
 
 
-def _group_steps(group: Group, n_bins: list[int]) -> tuple[int, Steps]:
-    """Return the place of code 0 of all features, and where it changes; the last feature counts least."""
-    stride = group.cells * len(group.classes)
+def _group_steps(group: Group, n_bins: list[int], stride: int) -> tuple[int, Steps]:
+    """Return the place of code 0 of all features in a table of that size, and where it changes.
+
+    The last feature counts least.
+    """
     begin, steps = 0, []
     for feature, classes in group.classes.items():
         stride //= len(classes)

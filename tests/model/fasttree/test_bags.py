@@ -53,6 +53,31 @@ def test_a_score_is_that_of_the_booster_alone_whatever_the_batch(bag):
     np.testing.assert_allclose(whole, alone, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_leaves_wider_than_a_table_have_no_total_to_look_up(backend):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(3000, 16))
+    params = {**PARAMS, "num_leaves": 20, "feature_fraction": 1.0, "min_data_in_leaf": 1}
+    y = ((X > -1.2).all(axis=1)).astype(float)
+    booster = lightgbm.train(params, lightgbm.Dataset(X, y), num_boost_round=3)
+    tables = tables_of([booster, booster], backend)
+    assert not tables._has_totals
+    parts = np.zeros((16, 500))
+    raw = tables.add_to(parts, X[:500], 1.0)
+    np.testing.assert_array_equal(raw, tables.raw_bags(X[:500]))
+    np.testing.assert_allclose(raw[0], booster.predict(X[:500], raw_score=True), atol=1e-12)
+    np.testing.assert_allclose(parts.sum(axis=0) + tables.base.sum(), raw.sum(axis=0), atol=1e-12)
+
+
+def test_scores_alone_need_no_tables_of_contributions(bag):
+    X, boosters = bag
+    tables = tables_of(boosters)
+    tables.raw_bags(X)
+    assert set(tables._made) == {False}
+    tables.add_to(np.zeros((7, 900)), X, 1.0)
+    assert set(tables._made) == {False, True}
+
+
 def test_tables_are_held_against_lightgbm(bag):
     _, boosters = bag
     tables = tables_of(boosters)

@@ -58,7 +58,7 @@ def test_the_memory_budget_changes_no_value(kind: str, max_table_mb: float, X: n
         assert fast._compiled.plan.table_bytes <= max_table_mb * 2**20
         np.testing.assert_allclose(fast.contributions(X), wanted, rtol=0, atol=1e-10)
     if max_table_mb == 0:
-        assert not fast._compiled.groups
+        assert not fast._compiled.packed.groups
 
 
 def test_leaves_wider_than_a_table_are_exact() -> None:
@@ -72,7 +72,7 @@ def test_leaves_wider_than_a_table_are_exact() -> None:
         num_boost_round=5,
     )
     fast = FastTreeContributions(booster)
-    assert max(len(leaf.features) for leaf in fast._compiled.wide) > 12
+    assert max(len(leaf.features) for leaf in fast._compiled.packed.wide) > 12
     np.testing.assert_allclose(fast.contributions(X), expected(booster, X), rtol=0, atol=1e-10)
 
 
@@ -85,7 +85,7 @@ def test_more_than_256_bins_use_wider_codes() -> None:
         num_boost_round=30,
     )
     fast = FastTreeContributions(booster)
-    assert fast._compiled.binner.code_dtype == np.uint16
+    assert fast._compiled.packed.binner.code_dtype == np.uint16
     np.testing.assert_allclose(fast.contributions(X), expected(booster, X), rtol=0, atol=1e-10)
 
 
