@@ -116,6 +116,8 @@ class Candidate:
             fitting["extra_trees"] = n_rows <= SMALL_ROWS
         if n_rows > SMALL_ROWS and fitting["num_leaves"] == 2:
             fitting["learning_rate"] = 0.1
+        if n_rows > SMALL_ROWS and self.name == "deep":
+            fitting["feature_fraction"] = 0.8
         return replace(self, params=fitting)
 
     def member(self, models: list[Any], n_columns: int) -> Member:
@@ -145,7 +147,7 @@ _SHARED = {
 # Up to here random thresholds beat the best ones: they smooth steps and favour no column with many values.
 SMALL_ROWS = 3_000
 # From here large trees are worth their time, which is as much as all others take together.
-LARGE_ROWS = 10_000
+LARGE_ROWS = 5_000
 SMOOTH_WHERE_SMALL = ("additive", "shallow")
 _DEEP = {**_SHARED, "num_leaves": 16, "max_depth": 6, "lambda_l2": 3.0}
 
@@ -177,10 +179,24 @@ CANDIDATES: dict[str, Candidate] = {
         usual=False,
         suits="few",
     ),
+    # Where many columns say nothing: a split that gains less is as likely luck.
+    "pruned": Candidate(
+        "pruned",
+        (10, 20, 40, 60, 90, 120, 160, 200, 260, 320, 380, 460),
+        {
+            **_DEEP,
+            "learning_rate": 0.05,
+            "min_data_in_leaf": 8,
+            "feature_fraction": 0.8,
+            "min_gain_to_split": 2.0,
+        },
+        usual=False,
+        suits="few",
+    ),
     "large": Candidate(
         "large",
         (20, 40, 60, 90, 120, 160, 200, 260, 320, 380),
-        {**_DEEP, "num_leaves": 31, "max_depth": 8, "learning_rate": 0.07, "feature_fraction": 0.8},
+        {**_DEEP, "num_leaves": 63, "max_depth": 9, "learning_rate": 0.06, "feature_fraction": 1.0},
         usual=False,
         suits="many",
     ),
@@ -193,4 +209,4 @@ CANDIDATES: dict[str, Candidate] = {
     "ebm": Candidate("ebm", ROUNDS, None, usual=False, chained=False),
     "logistic": Candidate("logistic", PENALTIES, None, usual=False),
 }
-DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "large", "logistic")
+DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "pruned", "large", "logistic")

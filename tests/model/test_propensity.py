@@ -120,14 +120,14 @@ def test_results_name_every_candidate_and_the_choice(base):
     assert len(model.oof_log_odds_) == len(base.y)
 
 
-@pytest.mark.parametrize(("n", "tried"), [(300, {"random"}), (3_001, set()), (10_001, {"large"})])
+@pytest.mark.parametrize(("n", "tried"), [(300, {"random", "pruned"}), (3_001, set()), (5_001, {"large"})])
 def test_some_candidates_are_only_tried_where_they_are_worth_their_time(n, tried):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, 2))
     y = (rng.random(n) < 1 / (1 + np.exp(-X[:, 0]))).astype(int)
     model = PropensityClassifier(n_bags=1, n_folds=2, n_jobs=1).fit(X, y)
     named = set(model.cv_results_["candidate"])
-    assert named & {"random", "large"} == tried
+    assert named & {"random", "pruned", "large"} == tried
     alone = PropensityClassifier(candidates=("random",), n_bags=1, n_folds=2, n_jobs=1).fit(X, y)
     assert alone.weights_ == {"random": 1.0}
 
