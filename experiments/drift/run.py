@@ -4,7 +4,7 @@ python experiments/drift/run.py [--smoke] [--out FOLDER]
 
 Accounts of six quarters teach, other accounts of the two quarters after them judge; with drift the effect of
 one tool halves in these and a new tool spreads. More worlds without drift tell the share inside the interval
-better. Then real firms (Crunchbase 2013).
+better, and so do worlds with one row per account, judged by fresh ones. Then real firms (Crunchbase 2013).
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ import icp_ml as icp
 from icp_ml.simulation import make_frame
 from icp_ml.statistics import wilson
 
-SEEDS, CALM = range(5_000, 5_030), range(20_000, 20_060)
+SEEDS, CALM = range(5_000, 5_030), range(20_000, 20_150)
 ACCOUNTS, SNAPSHOTS, LATE = 1_200, 8, 2
+SINGLE, FRESH = {400: 20, 1_000: 20, 3_000: 12}, 4_000
+GAPS = ("auc", "log_loss", "calibration_slope")
 
 
 def labelled(frame: pd.DataFrame) -> icp.Dataset:
@@ -52,7 +54,14 @@ def gaps(train: icp.Dataset, test: icp.Dataset, seed: int) -> tuple[dict[str, An
     model = icp.train(train, seed=seed, profile=False)
     table = icp.evaluate(model, test, seed=seed).gaps.set_index("name").drop(columns="target")
     found = {name: {key: float(value) for key, value in row.items()} for name, row in table.iterrows()}
-    return {name: {**row, "inside": row["low"] <= 0 <= row["high"]} for name, row in found.items()}, model
+    return {
+        name: {
+            **row,
+            "beyond_luck": bool(row["beyond_luck"]),
+            "inside": bool(row["low"] <= 0 <= row["high"]),
+        }
+        for name, row in found.items()
+    }, model
 
 
 def halves(seed: int, n: int, *, drift: bool) -> tuple[icp.Dataset, icp.Dataset, pd.DataFrame]:
@@ -63,6 +72,18 @@ def halves(seed: int, n: int, *, drift: bool) -> tuple[icp.Dataset, icp.Dataset,
     early = frame["snapshot_date"] < dates[-LATE]
     newest = frame[~learns & (frame["snapshot_date"] == dates[-1])].reset_index(drop=True)
     return labelled(frame[learns & early]), labelled(frame[~learns & ~early]), newest
+
+
+def single(seed: int, n: int) -> tuple[icp.Dataset, icp.Dataset]:
+    """Return accounts with one row each, and fresh ones of the same world."""
+    parts = (make_frame(n, seed=seed).frame, make_frame(FRESH, seed=seed + 500_000).frame)
+    train, test = (labelled(part.assign(snapshot_date="2025-06-30")) for part in parts)
+    return train, test
+
+
+def single_world(seed: int, n: int) -> dict[str, Any]:
+    """Learn from ``n`` accounts, judge on fresh ones."""
+    return {"seed": seed, "accounts": n, **gaps(*single(seed, n), seed)[0]}
 
 
 def world(seed: int, drift: bool, n: int) -> dict[str, Any]:
@@ -97,20 +118,35 @@ def crunchbase(opts: Options) -> dict[str, Any]:
     return {**found, "alarm": bool(watched.alarm), "train": len(train), "test": len(test)}
 
 
-def shares(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def shares(rows: list[dict[str, Any]], lone: list[dict[str, Any]]) -> dict[str, Any]:
     """Return how often gaps lie inside their intervals without drift, and how often drift is told."""
     calm, drifted = [row for row in rows if not row["drift"]], [row for row in rows if row["drift"]]
-    counted = {
-        "auc gap inside, no drift": [row["auc"]["inside"] for row in calm],
-        "log loss gap inside, no drift": [row["log_loss"]["inside"] for row in calm],
+    counted = {f"{gap} inside, no drift": _inside(calm, gap) for gap in GAPS}
+    for n in sorted({row["accounts"] for row in lone}):
+        own = [row for row in lone if row["accounts"] == n]
+        counted |= {f"{gap} inside, {n} accounts": _inside(own, gap) for gap in GAPS}
+    counted |= {f"{gap} inside, all without drift": _inside([*calm, *lone], gap) for gap in GAPS}
+    counted |= {
+        "a gap beyond luck, all without drift": [_beyond(row) for row in [*calm, *lone]],
+        "a gap beyond luck, drift": [_beyond(row) for row in drifted],
         "alarm, no drift": [row["alarm"] for row in calm],
         "alarm, drift": [row["alarm"] for row in drifted],
     }
     found = {}
     for name, hits in counted.items():
         low, high = wilson(sum(hits), len(hits), level=0.90)
-        found[name] = {"share": sum(hits) / len(hits), "low": float(low), "high": float(high), "n": len(hits)}
+        share = sum(hits) / max(len(hits), 1)
+        found[name] = {"share": share, "low": float(low), "high": float(high), "n": len(hits)}
     return found
+
+
+def _inside(rows: list[dict[str, Any]], gap: str) -> list[bool]:
+    # A model that says the base rate to everyone has no slope.
+    return [row[gap]["inside"] for row in rows if np.isfinite(row[gap]["gap"])]
+
+
+def _beyond(row: dict[str, Any]) -> bool:
+    return any(row[gap]["beyond_luck"] for gap in GAPS)
 
 
 def main() -> None:
@@ -122,7 +158,16 @@ def main() -> None:
         for row in pool.map(world, *zip(*places, strict=True), repeat(n)):
             rows.append(row)
             print(f"seed {row['seed']} drift {row['drift']}: {row['auc']}", file=sys.stderr, flush=True)
-    result = {"accounts": n, "shares": shares(rows), "crunchbase": crunchbase(opts), "rows": rows}
+        sizes = {200: 1} if opts.smoke else SINGLE
+        alone = [(SEEDS[0] + i, size) for size, count in sizes.items() for i in range(count)]
+        lone = list(pool.map(single_world, *zip(*alone, strict=True)))
+    result = {
+        "accounts": n,
+        "shares": shares(rows, lone),
+        "crunchbase": crunchbase(opts),
+        "rows": rows,
+        "single": lone,
+    }
     print(pd.DataFrame(result["shares"]).T.round(3).to_string())
     print(pd.DataFrame({k: v for k, v in result["crunchbase"].items() if isinstance(v, dict)}).T.round(3))
     save_result(result, __file__, opts)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
+from scipy.special import logit, ndtri
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.calibration import Z90
-from icp_ml.model.columns import Floats, Ints
+from icp_ml.model.columns import Floats
 from icp_ml.model.folds import group_codes
 from icp_ml.model.metrics import METRICS, decile_parts, metric_errors, score_metrics
 from icp_ml.statistics import bootstrap_weights
@@ -21,10 +21,12 @@ from icp_ml.statistics import bootstrap_weights
 LEVEL = (0.05, 0.95)
 CELLS = 4_000_000
 COLUMNS = ["name", "target", "estimate", "low", "high", "n", "base_rate", "logistic"]
-GAP_COLUMNS = ["name", "target", "folds", "estimate", "gap", "low", "high"]
+GAP_COLUMNS = ["name", "target", "folds", "estimate", "gap", "low", "high", "beyond_luck"]
 # The error of folds knows how lucky accounts are as judges and not as teachers: what its variance counts, so
 # that gaps spread as their intervals say (experiments/drift/luck.py).
-TRAINING_LUCK = {"auc": 2.5, "log_loss": 1.3}
+TRAINING_LUCK = {"auc": 3.0, "log_loss": 1.3, "calibration_slope": 4.0}
+# Chance that a gap of any target is called more than luck where it isn't.
+FALSE_GAPS = 0.05
 
 Statistic = Callable[[Floats], dict[str, Floats]]
 
@@ -46,9 +48,10 @@ class Evaluation:
     facts
         Numbers of rows and accounts, the bootstrap's size and seed.
     gaps
-        AUC and log loss per target against what the folds of the training promised: ``folds``, ``estimate``,
-        ``gap`` (estimate - folds), ``low`` and ``high`` (90 % interval of the gap). Where it excludes 0, the
-        accounts differ from those that taught by more than luck.
+        AUC, log loss and calibration slope per target against what the folds of the training promised:
+        ``folds`` (1 for the slope, which calibration sees to), ``estimate``, ``gap`` (estimate - folds),
+        ``low`` and ``high`` (90 % interval of the gap), ``beyond_luck`` (whether the accounts differ from
+        those that taught by more than luck, at 5 % for all gaps together).
 
     Notes
     -----
@@ -109,7 +112,10 @@ def evaluate(model: Any, dataset: Dataset, *, n_bootstrap: int = 200, seed: int 
         baseline = propensity.baseline_proba(features)
         table["logistic"] = np.nan if baseline is None else _plain(y, logit(baseline))
         metrics.append(table.assign(target=name, n=n))
-        gaps.append(_gaps(propensity, y, log_odds, group_codes(groups, len(y))).assign(target=name))
+        found = metric_errors(y, log_odds, group_codes(groups, len(y)))
+        gaps += [
+            {"target": name, **gap} for gap in _gaps(propensity.cv_results_.iloc[-1], found, len(targets))
+        ]
         deciles.append(parts.assign(target=name))
     if hasattr(model, "expected_ratio"):
         metrics.append(_revenue(model, dataset, n_bootstrap, seed))
@@ -125,33 +131,35 @@ def evaluate(model: Any, dataset: Dataset, *, n_bootstrap: int = 200, seed: int 
         metrics=pd.concat(tables, ignore_index=True)[COLUMNS],
         deciles=pd.concat(deciles, ignore_index=True)[columns],
         facts=facts,
-        gaps=pd.concat(gaps, ignore_index=True)[GAP_COLUMNS],
+        gaps=pd.DataFrame(gaps)[GAP_COLUMNS],
     )
 
 
-def _gaps(propensity: Any, y: Floats, log_odds: Floats, codes: Ints) -> pd.DataFrame:
-    """Hold AUC and log loss against those of the folds in training.
+def _gaps(promised: pd.Series, found: dict[str, tuple[float, float]], n_targets: int) -> list[dict[str, Any]]:
+    """Hold what came against the folds of the training.
 
     The error of folds alone is too small for what one fitted model comes to (Bates, Hastie & Tibshirani 2024,
     *Journal of the American Statistical Association* 119:1434).
     """
-    promised = propensity.cv_results_.iloc[-1]
+    validated = promised["candidate"] == "chosen"
+    strict = float(ndtri(1 - FALSE_GAPS / (2 * n_targets * len(found))))
     rows = []
-    for name, (value, error) in metric_errors(y, log_odds, codes).items():
-        folds = float(promised[name]) if promised["candidate"] == "chosen" else np.nan
-        half = Z90 * float(np.sqrt(error**2 + TRAINING_LUCK[name] * promised[f"{name}_error"] ** 2))
-        gap = value - folds
+    for name, (value, error) in found.items():
+        folds = 1.0 if name == "calibration_slope" else float(promised[name])
+        spread = float(np.sqrt(error**2 + TRAINING_LUCK[name] * promised[f"{name}_error"] ** 2))
+        gap = value - folds if validated else np.nan
         rows.append(
             {
                 "name": name,
-                "folds": folds,
+                "folds": folds if validated else np.nan,
                 "estimate": value,
                 "gap": gap,
-                "low": gap - half,
-                "high": gap + half,
+                "low": gap - Z90 * spread,
+                "high": gap + Z90 * spread,
+                "beyond_luck": bool(abs(gap) > strict * spread),
             }
         )
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _one_target(

@@ -29,6 +29,9 @@ BAG_SHARE = 0.9
 CHOICE_ROWS = 60_000
 BAG_ROWS = 200_000
 
+CV_ERRORS = ("auc_error", "log_loss_error", "calibration_slope_error")
+CV_NUMBERS = ("log_loss", "auc", "complexity", "weight", *CV_ERRORS)
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -290,8 +293,7 @@ def _result(name: str, data: Learnt, log_odds: Floats, complexity: float, weight
         "auc": found["auc"][0],
         "complexity": complexity,
         "weight": weight,
-        "log_loss_error": found["log_loss"][1],
-        "auc_error": found["auc"][1],
+        **{f"{metric}_error": error for metric, (_, error) in found.items()},
     }
 
 

@@ -60,11 +60,11 @@ def score_metrics(y: Floats, log_odds: Floats, weights: Floats) -> dict[str, Flo
 def metric_errors(
     y: Floats, log_odds: Floats, codes: Ints, weights: Floats | None = None
 ) -> dict[str, tuple[float, float]]:
-    """Return AUC and mean log loss, each with its standard error over accounts.
+    """Return AUC, mean log loss and calibration slope, each with its standard error over accounts.
 
     The error is that of the sum of what accounts contribute: DeLong, DeLong & Clarke-Pearson (1988,
-    *Biometrics* 44:837) for the AUC, and Obuchowski (1997, *Biometrics* 53:567) for several rows
-    per account.
+    *Biometrics* 44:837) for the AUC, Obuchowski (1997, *Biometrics* 53:567) for several rows per
+    account, and Liang & Zeger (1986, *Biometrika* 73:13) for the slope.
 
     Parameters
     ----------
@@ -87,7 +87,11 @@ def metric_errors(
     each = np.ones(len(y)) if weights is None else weights
     losses = log_loss_rows(y, log_odds)
     mean = float(each @ losses / each.sum())
-    found = {"auc": _auc_shares(y, log_odds, each), "log_loss": (mean, each * (losses - mean) / each.sum())}
+    found = {
+        "auc": _auc_shares(y, log_odds, each),
+        "log_loss": (mean, each * (losses - mean) / each.sum()),
+        "calibration_slope": _slope_shares(y, log_odds, each),
+    }
     n = int(codes.max()) + 1
     widen = n / max(n - 1, 1)
     return {
@@ -109,6 +113,18 @@ def _auc_shares(y: Floats, score: Floats, each: Floats) -> tuple[float, Floats]:
     losses = 1 - (np.cumsum(at_good) - at_good / 2)[place] / n_good
     auc = float(good @ wins / n_good)
     return auc, good * (wins - auc) / n_good + bad * (losses - auc) / n_bad
+
+
+def _slope_shares(y: Floats, f: Floats, each: Floats) -> tuple[float, Floats]:
+    """Return the slope of a two-parameter refit and what each row contributes to its error."""
+    slope = float(_calibration(y, f, each[None])[1][0])
+    if np.isnan(slope):
+        return slope, np.full(len(y), np.nan)
+    # At the refit its own calibration in the large is 0, so only the shift is left to find.
+    p = expit(slope * f + _calibration(y, slope * f, each[None])[0][0])
+    curve = each * p * (1 - p)
+    centred = f - curve @ f / curve.sum()
+    return slope, centred * each * (y - p) / (curve @ centred**2)
 
 
 def decile_parts(y: Floats, log_odds: Floats, weights: Floats) -> dict[str, Floats]:

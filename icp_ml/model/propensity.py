@@ -19,11 +19,10 @@ from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
 from icp_ml.model.columns import Columns, Floats, columns_from_matrix, infer_schema, read_columns
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
-from icp_ml.model.fitting import Learnt, fit_model, parallel
+from icp_ml.model.fitting import CV_NUMBERS, Learnt, fit_model, parallel
 from icp_ml.model.outcome import read_weights, two_classes
 
 BLOCK_ROWS = 16_384
-CV_NUMBERS = ("log_loss", "auc", "complexity", "weight", "log_loss_error", "auc_error")
 
 
 class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -61,8 +60,9 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     weights_ : dict
         Candidate → convex weight.
     cv_results_ : DataFrame
-        ``candidate``, ``log_loss`` and ``auc`` (out of fold, calibrated) and their errors over accounts
-        ``log_loss_error`` and ``auc_error``, ``complexity``, ``weight``; the final choice is the last row.
+        ``candidate``, ``log_loss`` and ``auc`` (out of fold, calibrated), ``complexity``, ``weight``, and
+        errors over accounts: ``auc_error``, ``log_loss_error``, ``calibration_slope_error``. The final
+        choice is the last row.
     oof_log_odds_ : ndarray
         Calibrated out-of-fold log-odds of the training rows; NaN where the weight is 0.
     calibration_ : Calibration

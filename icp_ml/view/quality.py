@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from icp_ml.view import wording
@@ -23,7 +24,10 @@ METRICS = {
     "realised_nrr": ("Realised NRR", "ending over starting ARR, as it came"),
     "expected_minus_realised_nrr": ("Expected less realised", "0 is right on average"),
 }
-WITHIN_LUCK = "AUC and log loss differ from the folds of the training by no more than luck."
+WITHIN_LUCK = (
+    "AUC, log loss and calibration slope differ from what the folds of the training promised by no more "
+    "than luck."
+)
 
 
 def quality_rows(evaluation: Evaluation | None) -> list[dict[str, str]]:
@@ -58,28 +62,35 @@ def quality_rows(evaluation: Evaluation | None) -> list[dict[str, str]]:
 
 
 def gap_lines(evaluation: Evaluation | None) -> list[str]:
-    """Say where AUC or log loss differ from the folds of the training by more than luck.
+    """Say what differs by more than luck from what the folds of the training promised.
 
     Parameters
     ----------
     evaluation
         Result of :func:`icp_ml.evaluate`, or None.
     """
-    known = [] if evaluation is None else evaluation.gaps.dropna().to_dict("records")
-    if not known:
+    if evaluation is None:
         return []
-    said = []
-    for row in known:
-        if row["low"] <= 0 <= row["high"]:
-            continue
-        value, folds, low, high = (wording.number(row[key]) for key in ("estimate", "folds", "low", "high"))
-        name, target = METRICS[row["name"]][0], wording.target_name(row["target"])
-        word = "better" if (row["gap"] > 0) == (row["name"] == "auc") else "worse"
-        said.append(
-            f"{target}: {name} {value}, in the folds of the training {folds} (90 % interval of the gap "
-            f"{low} to {high}): {word} by more than luck. These accounts are of another kind."
-        )
-    return said or [WITHIN_LUCK]
+    known = evaluation.gaps.dropna()
+    if known.empty:
+        return []
+    return [_gap_line(row) for row in known[known["beyond_luck"]].to_dict("records")] or [WITHIN_LUCK]
+
+
+def _gap_line(row: Mapping[Any, Any]) -> str:
+    value, folds, low, high = (wording.number(row[key]) for key in ("estimate", "folds", "low", "high"))
+    above = row["gap"] > 0
+    said = {
+        "auc": "better" if above else "worse",
+        "log_loss": "worse" if above else "better",
+        "calibration_slope": "chances are not sure enough" if above else "chances are too sure",
+    }[row["name"]]
+    target, name = wording.target_name(row["target"]), METRICS[row["name"]][0]
+    return (
+        f"{target}: {name} {value}, promised by the folds of the training {folds} (90 % interval of the gap "
+        f"{low} to {high}): {said}, by more than luck. These accounts are of another kind than those that "
+        "taught."
+    )
 
 
 def quality_figures(evaluation: Evaluation | None) -> list[dict[str, Any]]:

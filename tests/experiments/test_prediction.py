@@ -74,15 +74,15 @@ def test_net_revenue_retention_is_expected_for_a_cohort_never_seen(tmp_path: Pat
 def test_gaps_out_of_time_have_intervals(tmp_path: Path) -> None:
     smoke("drift/run.py", "--out", str(tmp_path))
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
-    assert set(result["shares"]) >= {"auc gap inside, no drift", "alarm, drift"}
+    assert set(result["shares"]) >= {"auc inside, no drift", "log_loss inside, 200 accounts", "alarm, drift"}
     assert all(row["auc"]["low"] <= row["auc"]["gap"] <= row["auc"]["high"] for row in result["rows"])
 
 
 @pytest.mark.slow
 def test_the_luck_of_teachers_is_measured() -> None:
     said = smoke("drift/luck.py").splitlines()
-    assert len(said) == 12
-    assert said[0].startswith("auc x 1.0: spread")
+    assert said[0].startswith("auc, all x 1.0: spread")
+    assert sum("log_loss, single 200 x 4.0" in line for line in said) == 1
 
 
 @needs_data

@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
-from icp_ml.model.evaluation import evaluate
+from icp_ml.model.evaluation import TRAINING_LUCK, evaluate
 from icp_ml.model.metrics import METRICS, decile_parts, metric_errors, score_metrics
 from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.statistics import bootstrap_weights
@@ -129,24 +129,32 @@ def test_errors_are_those_of_resampled_accounts(weighted):
     spread = {name: values.std() for name, values in score_metrics(y, f, drawn).items()}
     assert found["auc"][1] == pytest.approx(spread["auc"], rel=0.06)
     assert found["log_loss"][1] == pytest.approx(spread["log_loss"], rel=0.06)
+    once = np.ones((1, 800)) if weights is None else weights[None]
+    assert found["calibration_slope"][0] == score_metrics(y, f, once)["calibration_slope"][0]
+    assert found["calibration_slope"][1] == pytest.approx(spread["calibration_slope"], rel=0.06)
 
 
 def test_one_outcome_has_a_loss_and_no_auc():
     found = metric_errors(np.ones(5), np.arange(5.0), np.arange(5))
     assert np.isnan(found["auc"]).all()
+    assert np.isnan(found["calibration_slope"]).all()
     assert np.isfinite(found["log_loss"]).all()
 
 
 def test_gaps_hold_what_came_against_the_folds(model, evaluation):
     gaps = evaluation.gaps.set_index("name")
     chosen = model.propensities["retained"].cv_results_.iloc[-1]
-    assert list(gaps.index) == ["auc", "log_loss"]
+    assert list(gaps.index) == ["auc", "log_loss", "calibration_slope"]
     assert gaps.at["auc", "folds"] == chosen["auc"]
     assert gaps.at["auc", "estimate"] == pytest.approx(evaluation.value("auc", "retained"))
     assert gaps.at["auc", "gap"] == gaps.at["auc", "estimate"] - gaps.at["auc", "folds"]
     # The folds' error counts more than once: they don't know how lucky the teachers are.
     assert gaps.at["auc", "high"] - gaps.at["auc", "gap"] > 1.6448 * 1.5 * chosen["auc_error"]
     assert ((gaps["low"] < 0) & (gaps["high"] > 0)).all()
+    slope = gaps.loc["calibration_slope"]
+    assert slope["folds"] == 1
+    assert slope["estimate"] == pytest.approx(evaluation.value("calibration_slope", "retained"))
+    assert not gaps["beyond_luck"].any()
 
 
 def test_other_accounts_show_a_gap(model):
@@ -156,15 +164,19 @@ def test_other_accounts_show_a_gap(model):
     gaps = evaluate(model, replace(data, labels=labels), n_bootstrap=2).gaps.set_index("name")
     assert gaps.at["auc", "high"] < 0
     assert gaps.at["log_loss", "low"] > 0
+    assert gaps.at["calibration_slope", "high"] < 0
+    assert gaps.loc[["auc", "log_loss"], "beyond_luck"].all()
 
 
 def test_a_model_saved_without_errors_has_gaps_without_intervals(model):
     state, texts = model.propensities["retained"].to_state()
-    del state["cv_results"]["auc_error"], state["cv_results"]["log_loss_error"]
+    for metric in TRAINING_LUCK:
+        del state["cv_results"][f"{metric}_error"]
     older = Model({"retained": PropensityClassifier.from_state(state, texts)})
     gaps = evaluate(older, dataset(), n_bootstrap=2).gaps
     assert gaps["gap"].notna().all()
     assert gaps[["low", "high"]].isna().all(axis=None)
+    assert not gaps["beyond_luck"].any()
 
 
 def test_the_table_keeps_its_contract(evaluation):

@@ -174,6 +174,7 @@ def evaluation() -> Any:
             "gap": [-0.089, 0.003],
             "low": [-0.151, -0.040],
             "high": [-0.027, 0.046],
+            "beyond_luck": [True, False],
         }
     )
     return SimpleNamespace(metrics=metrics, deciles=deciles, gaps=gaps)

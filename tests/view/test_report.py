@@ -194,14 +194,19 @@ def test_unknown_numbers_are_dashes_and_never_nan():
 def test_a_gap_to_the_folds_is_told_where_it_is_more_than_luck():
     measured = evaluation()
     (line,) = gap_lines(measured)
-    assert line.startswith("retention: AUC 0.712, in the folds of the training 0.801")
-    assert "−0.151 to −0.027): worse by more than luck" in line
+    assert line.startswith("retention: AUC 0.712, promised by the folds of the training 0.801")
+    assert "−0.151 to −0.027): worse, by more than luck" in line
     assert line in text_of(render_report(model(), evaluation=measured))
 
-    measured.gaps.loc[0, "high"] = 0.01
+    measured.gaps["beyond_luck"] = False
     assert gap_lines(measured) == [WITHIN_LUCK]
-    measured.gaps.loc[1, ["gap", "low", "high"]] = [-0.1, -0.15, -0.05]
-    assert "better by more than luck" in gap_lines(measured)[0]
+    for name, gap, said in (
+        ("log_loss", -0.1, "better"),
+        ("calibration_slope", -0.4, "too sure"),
+        ("calibration_slope", 0.4, "not sure enough"),
+    ):
+        measured.gaps.loc[1, ["name", "gap", "beyond_luck"]] = [name, gap, True]
+        assert f"{said}, by more than luck" in gap_lines(measured)[0]
     measured.gaps[["low", "high"]] = float("nan")
     assert gap_lines(measured) == gap_lines(None) == []
 
