@@ -60,7 +60,7 @@ class BaggedTrees:
             return self._made[explain]
 
     def check(self, boosters: Sequence[Any]) -> None:
-        """Hold the contributions of each booster against LightGBM's on a few rows.
+        """Hold score and contributions of each booster against LightGBM's on a few rows.
 
         Raises
         ------
@@ -70,13 +70,14 @@ class BaggedTrees:
         n_columns = len(self._together.feature_names)
         X = sample_rows(self._binner, n_columns)
         found = np.zeros((len(boosters), len(X), n_columns + 1))
-        found[:, :, -1] = self.base[:, None]
         n_features = len(self._binner.features)
 
         def work(bag: int, low: int, high: int, phi: Floats) -> None:
             found[bag, low:high, self._binner.features] = phi[:n_features]
 
         self._each_block(read_rows(X, self._together), True, work)
+        # What the score has beyond the contributions must be the base value.
+        found[:, :, -1] = self.raw_bags(X) - found.sum(axis=2)
         for own, booster in zip(found, boosters, strict=True):
             refuse_other(own, booster, X, "float64")
 

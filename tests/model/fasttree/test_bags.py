@@ -86,6 +86,15 @@ def test_tables_are_held_against_lightgbm(bag):
         tables.check(boosters[::-1])
 
 
+def test_totals_are_held_against_lightgbm_too(bag, monkeypatch):
+    _, boosters = bag
+    tables = tables_of(boosters)
+    right = tables.raw_bags
+    monkeypatch.setattr(tables, "raw_bags", lambda X: right(X) + 1e-6)
+    with pytest.raises(InputMismatchError, match="contributions of LightGBM"):
+        tables.check(boosters)
+
+
 def test_boosters_without_a_split_are_their_base_value():
     X = np.ones((50, 2))
     booster = lightgbm.train(PARAMS, lightgbm.Dataset(X, np.arange(50) % 2), num_boost_round=3)
