@@ -32,7 +32,7 @@ import icp_ml as icp
 from icp_ml.simulation import make_frame
 from icp_ml.statistics import wilson
 
-SEEDS, CALM = range(5_000, 5_030), range(20_000, 20_150)
+SEEDS, CALM = range(5_000, 5_030), range(20_000, 20_090)
 ACCOUNTS, SNAPSHOTS, LATE = 1_200, 8, 2
 SINGLE, FRESH = {400: 20, 1_000: 20, 3_000: 12}, 4_000
 GAPS = ("auc", "log_loss", "calibration_slope")
@@ -68,16 +68,23 @@ def halves(seed: int, n: int, *, drift: bool) -> tuple[icp.Dataset, icp.Dataset,
     """Return half of the accounts before the last quarters, the others in them, and the newest of these."""
     frame = make_frame(n, seed=seed, snapshots=SNAPSHOTS, traps={"drift": drift}).frame
     dates = np.sort(frame["snapshot_date"].unique())
-    learns = frame["account_id"].isin(set(frame["account_id"].unique()[::2]))
-    early = frame["snapshot_date"] < dates[-LATE]
-    newest = frame[~learns & (frame["snapshot_date"] == dates[-1])].reset_index(drop=True)
-    return labelled(frame[learns & early]), labelled(frame[~learns & ~early]), newest
+    teachers = set(frame["account_id"].unique()[::2])
+    newest = frame[~frame["account_id"].isin(teachers) & (frame["snapshot_date"] == dates[-1])]
+    # Kinds of columns are those of all rows, so that both halves have the same.
+    whole = labelled(frame)
+    learns = whole.labels["account_id"].isin(teachers)
+    early = whole.labels["snapshot_date"] < dates[-LATE]
+    train, test = (whole.take(np.flatnonzero(rows)) for rows in (learns & early, ~learns & ~early))
+    return train, test, newest.reset_index(drop=True)
 
 
 def single(seed: int, n: int) -> tuple[icp.Dataset, icp.Dataset]:
     """Return accounts with one row each, and fresh ones of the same world."""
     parts = (make_frame(n, seed=seed).frame, make_frame(FRESH, seed=seed + 500_000).frame)
-    train, test = (labelled(part.assign(snapshot_date="2025-06-30")) for part in parts)
+    fresh = parts[1].assign(account_id="fresh " + parts[1]["account_id"])
+    whole = labelled(pd.concat([parts[0], fresh], ignore_index=True).assign(snapshot_date="2025-06-30"))
+    judges = whole.labels["account_id"].str.startswith("fresh ")
+    train, test = (whole.take(np.flatnonzero(rows)) for rows in (~judges, judges))
     return train, test
 
 
