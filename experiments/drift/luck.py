@@ -4,8 +4,8 @@ python experiments/drift/luck.py [--smoke]
 
 Worlds without drift that judge nothing (seeds from 10,000 on): accounts of six quarters and the two after
 them, and one row per account. Prints, for factors on the variance of the folds, the spread of gaps in their
-standard errors (1 is right) and the share inside the 90 % interval, with the lower end of its own interval. The
-factors in use are the smallest for which that end is .90 over all worlds: 90 % is then a promise.
+standard errors (1 is right), the share inside the 90 % interval and the lower end of that share's own interval.
+The factors in use are the smallest for which that end is .90 over all worlds: 90 % is then a promise.
 """
 
 from __future__ import annotations
@@ -66,9 +66,8 @@ def main() -> None:
             z = (own["gap"] / np.sqrt(own["came"] ** 2 + factor * own["folds"] ** 2)).dropna()
             hits = z.abs() < Z90
             low = float(wilson(hits.sum(), len(hits), level=0.90)[0])
-            print(
-                f"{metric}, {kind} x {factor}: spread {z.std():.2f}, inside {hits.mean():.2f} (at least {low:.2f}) of {len(z)}"
-            )
+            inside = f"inside {hits.mean():.2f} (at least {low:.2f}) of {len(z)}"
+            print(f"{metric}, {kind} x {factor}: spread {z.std():.2f}, {inside}")
 
 
 if __name__ == "__main__":
