@@ -4,7 +4,7 @@ python experiments/drift/luck.py [--smoke]
 
 Worlds without drift that judge nothing (seeds from 10,000 on): accounts of six quarters and the two after
 them, and one row per account. Prints, for factors on the variance of the folds, the spread of gaps in their
-standard errors (1 is right), the share inside the 90 % interval and the lower end of that share's own interval.
+standard errors (1 is right), the share inside the 90 % interval and the lower end of its own interval.
 The factors in use are the smallest for which that end is .90 over all worlds: 90 % is then a promise.
 """
 
