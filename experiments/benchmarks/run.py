@@ -113,19 +113,20 @@ def beside(table: pd.DataFrame) -> list[dict[str, Any]]:
         )
     )
     keys, metrics = ["part", "set", "n", "fold"], ["auc", "log_loss", "skill"]
-    ours = part[part["model"] == "icp_ml"].set_index(keys)[metrics]
+    ours = part[part["model"] == "icp_ml"].set_index(keys)
     rows = []
-    for rival, theirs in part[part["model"] != "icp_ml"].groupby("model"):
-        less = (ours - theirs.set_index(keys)[metrics]).dropna(subset=["auc"])
+    for rival, cells in part[part["model"] != "icp_ml"].groupby("model"):
+        theirs = cells.set_index(keys)
+        less = (ours[metrics] - theirs[metrics]).dropna(subset=["auc"])
+        less = less.join(ours["seconds"]).join(theirs["seconds"].rename("rival_seconds"))
         public = less[less.index.get_level_values("set") != "simulated"].reset_index()
         groups = [("all public", public), *less.reset_index().groupby("part")]
         for name, own in groups:
             row = {"rival": rival, "part": name, "folds": len(own)}
             for metric in metrics:
                 row |= {metric: own[metric].mean(), f"{metric}_sem": own[metric].sem()}
-            rows.append(
-                {**row, "auc_higher": (own["auc"] > 0).mean(), "log_loss_lower": (own["log_loss"] < 0).mean()}
-            )
+            row |= {"auc_higher": (own["auc"] > 0).mean(), "log_loss_lower": (own["log_loss"] < 0).mean()}
+            rows.append(row | own[["seconds", "rival_seconds"]].mean().to_dict())
     return pd.DataFrame(rows).round(4).to_dict("records")
 
 

@@ -32,7 +32,7 @@ import icp_ml as icp
 from icp_ml.simulation import make_frame
 from icp_ml.statistics import wilson
 
-SEEDS, CALM = range(5_000, 5_030), range(20_000, 20_090)
+SEEDS, CALM = range(5_000, 5_030), (*range(20_000, 20_090), *range(30_000, 30_060))
 ACCOUNTS, SNAPSHOTS, LATE = 1_200, 8, 2
 SINGLE, FRESH = {400: 20, 1_000: 20, 3_000: 12}, 4_000
 GAPS = ("auc", "log_loss", "calibration_slope")

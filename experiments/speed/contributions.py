@@ -83,6 +83,8 @@ def race(runs: dict[str, tuple[Callable[[], Any], int]], repeats: int) -> dict[s
 def measure(name: str, native: bool, smoke: bool, repeats: int) -> dict[str, Any]:
     """One model: exactness, ratios against LightGBM, threads, compile time, memory, one row."""
     import icp_ml as icp
+    from icp_ml.model.fasttree.bags import BaggedTrees
+    from icp_ml.model.fasttree.parse import parse_model
 
     trees, leaves = (10, 7) if smoke else MODELS[name]
     booster = train(trees, leaves, native, 1000 if smoke else 20_000)
@@ -94,6 +96,8 @@ def measure(name: str, native: bool, smoke: bool, repeats: int) -> dict[str, Any
     compiled = {"compile_seconds": time.process_time() - ticks, "compile_wall": time.perf_counter() - start}
     single = icp.FastTreeContributions(booster, dtype="float32")
     plain = icp.FastTreeContributions(booster, backend="numpy")
+    saved = BaggedTrees([parse_model(booster.model_to_string())])
+    parts = np.zeros((X.shape[1], len(X)))
     double = icp.FastTreeContributions(booster, n_jobs=2)
     wanted = booster.predict(few, pred_contrib=True, num_threads=1)
     runs: dict[str, tuple[Callable[[], Any], int]] = {
@@ -102,6 +106,8 @@ def measure(name: str, native: bool, smoke: bool, repeats: int) -> dict[str, Any
         "top5_two_threads": (lambda: double.top(X, 5), len(X)),
         "top5_float32": (lambda: single.top(X, 5), len(X)),
         "matrix": (lambda: fast.contributions(X), len(X)),
+        "saved_model": (lambda: saved.add_to(parts, X, 1.0), len(X)),
+        "saved_model_score_alone": (lambda: saved.raw_bags(X), len(X)),
         "top5_numpy": (lambda: plain.top(X[:10_000], 5), len(X[:10_000])),
         "pred_contrib": (lambda: booster.predict(few, pred_contrib=True, num_threads=1), len(few)),
         "one_row": (lambda: fast.top(X[:1], 5), 1),
@@ -119,6 +125,7 @@ def measure(name: str, native: bool, smoke: bool, repeats: int) -> dict[str, Any
         "microseconds_per_row_by_rows": {n: value["cpu"] for n, value in per_rows.items()},
         "top5_to_predict": cpu["top5"] / cpu["lightgbm_predict"],
         "matrix_to_predict": cpu["matrix"] / cpu["lightgbm_predict"],
+        "score_alone_to_contributions": cpu["saved_model_score_alone"] / cpu["saved_model"],
         "numpy_to_predict": cpu["top5_numpy"] / cpu["lightgbm_predict"],
         "pred_contrib_to_top5": cpu["pred_contrib"] / cpu["top5"],
         "pred_contrib_to_numpy": cpu["pred_contrib"] / cpu["top5_numpy"],

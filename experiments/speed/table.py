@@ -39,6 +39,9 @@ def contributions() -> list[Row]:
             (f"{name}: tables made", f"{found['compile_seconds']:.2f} s", f"≤ {compile_seconds:.0f} s"),
             (f"{name}: one row", f"{found['one_row_milliseconds']:.2f} ms", "≤ 2 ms"),
         ]
+        if "score_alone_to_contributions" in found:
+            alone = found["score_alone_to_contributions"]
+            rows.append((f"{name}: score alone to score with contributions", f"{alone:.2f}", ""))
         if "shap_to_interventional" in found:
             faster, apart = found["shap_to_interventional"], found["interventional_difference"]
             rows += [

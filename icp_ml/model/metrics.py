@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import expit
 
@@ -17,6 +19,7 @@ METRICS = (
     "top_decile_lift",
     *(f"lift_decile_{k}" for k in range(1, 11)),
 )
+WITH_ERROR = ("auc", "log_loss", "calibration_slope")
 
 
 def score_metrics(y: Floats, log_odds: Floats, weights: Floats) -> dict[str, Floats]:
@@ -58,9 +61,9 @@ def score_metrics(y: Floats, log_odds: Floats, weights: Floats) -> dict[str, Flo
 
 
 def metric_errors(
-    y: Floats, log_odds: Floats, codes: Ints, weights: Floats | None = None
+    y: Floats, log_odds: Floats, codes: Ints, weights: Floats | None = None, names: Sequence[str] = WITH_ERROR
 ) -> dict[str, tuple[float, float]]:
-    """Return AUC, mean log loss and calibration slope, each with its standard error over accounts.
+    """Return metrics of :data:`WITH_ERROR`, each with its standard error over accounts.
 
     The error is that of the sum of what accounts contribute: DeLong, DeLong & Clarke-Pearson (1988,
     *Biometrics* 44:837) for the AUC, Obuchowski (1997, *Biometrics* 53:567) for several rows per
@@ -76,31 +79,26 @@ def metric_errors(
         Account code per row; rows of one account count as one observation.
     weights
         How much each row counts; None counts all alike.
+    names
+        Which metrics.
 
     Examples
     --------
     >>> y, f = np.array([0.0, 0, 1, 1]), np.array([-2.0, 0.5, 0.0, 2.0])
     >>> auc, error = metric_errors(y, f, np.arange(4))["auc"]
     >>> auc, round(error, 3)
-    (0.75, 0.289)
+    (0.75, 0.354)
     """
     each = np.ones(len(y)) if weights is None else weights
-    losses = log_loss_rows(y, log_odds)
-    mean = float(each @ losses / each.sum())
-    found = {
-        "auc": _auc_shares(y, log_odds, each),
-        "log_loss": (mean, each * (losses - mean) / each.sum()),
-        "calibration_slope": _slope_shares(y, log_odds, each),
-    }
-    n = int(codes.max()) + 1
-    widen = n / max(n - 1, 1)
-    return {
-        name: (value, float(np.sqrt(widen * (np.bincount(codes, share, n) ** 2).sum())))
-        for name, (value, share) in found.items()
-    }
+    size = int(codes.max()) + 1
+    found = {}
+    for name in names:
+        value, share = _SHARES[name](y, log_odds, each, codes)
+        found[name] = (value, float(np.sqrt((np.bincount(codes, share, size) ** 2).sum())))
+    return found
 
 
-def _auc_shares(y: Floats, score: Floats, each: Floats) -> tuple[float, Floats]:
+def _auc_shares(y: Floats, score: Floats, each: Floats, codes: Ints) -> tuple[float, Floats]:
     """Return the AUC and what each row contributes to its error."""
     good, bad = each * y, each * (1 - y)
     n_good, n_bad = good.sum(), bad.sum()
@@ -112,19 +110,36 @@ def _auc_shares(y: Floats, score: Floats, each: Floats) -> tuple[float, Floats]:
     wins = (np.cumsum(at_bad) - at_bad / 2)[place] / n_bad
     losses = 1 - (np.cumsum(at_good) - at_good / 2)[place] / n_good
     auc = float(good @ wins / n_good)
-    return auc, good * (wins - auc) / n_good + bad * (losses - auc) / n_bad
+    # Each outcome has an average of its own to spread about.
+    good_share = _widening(codes[y > 0.5]) * good * (wins - auc) / n_good
+    return auc, good_share + _widening(codes[y <= 0.5]) * bad * (losses - auc) / n_bad
 
 
-def _slope_shares(y: Floats, f: Floats, each: Floats) -> tuple[float, Floats]:
+def _log_loss_shares(y: Floats, f: Floats, each: Floats, codes: Ints) -> tuple[float, Floats]:
+    """Return the mean log loss and what each row contributes to its error."""
+    losses = log_loss_rows(y, f)
+    mean = float(each @ losses / each.sum())
+    return mean, _widening(codes) * each * (losses - mean) / each.sum()
+
+
+def _slope_shares(y: Floats, f: Floats, each: Floats, codes: Ints) -> tuple[float, Floats]:
     """Return the slope of a two-parameter refit and what each row contributes to its error."""
-    slope = float(_calibration(y, f, each[None])[1][0])
+    slope, shift = (float(found[0]) for found in _refit(y, f, each[None]))
     if np.isnan(slope):
         return slope, np.full(len(y), np.nan)
-    # At the refit its own calibration in the large is 0, so only the shift is left to find.
-    p = expit(slope * f + _calibration(y, slope * f, each[None])[0][0])
+    p = expit(slope * (f - f.mean()) + shift)
     curve = each * p * (1 - p)
     centred = f - curve @ f / curve.sum()
-    return slope, centred * each * (y - p) / (curve @ centred**2)
+    return slope, _widening(codes) * centred * each * (y - p) / (curve @ centred**2)
+
+
+def _widening(codes: Ints) -> float:
+    """Return the factor on an error that makes up for an average over few accounts."""
+    n = len(np.unique(codes))
+    return float(np.sqrt(n / max(n - 1, 1)))
+
+
+_SHARES = {"auc": _auc_shares, "log_loss": _log_loss_shares, "calibration_slope": _slope_shares}
 
 
 def decile_parts(y: Floats, log_odds: Floats, weights: Floats) -> dict[str, Floats]:
@@ -190,12 +205,15 @@ def _calibration(y: Floats, f: Floats, weights: Floats) -> tuple[Floats, Floats]
         if np.abs(step[both]).max(initial=0.0) < 1e-9:
             break
     intercept = np.where(both, shift, np.nan)
-    if f.max() - f.min() < 1e-9:
-        return intercept, np.full(len(weights), np.nan)
-    return intercept, np.where(both, _slope(y, f, weights, both), np.nan)
+    return intercept, _refit(y, f, weights)[0]
 
 
-def _slope(y: Floats, f: Floats, weights: Floats, both: Floats) -> Floats:
+def _refit(y: Floats, f: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Slope on centred log-odds and shift that fit best; NaN where outcomes or log-odds don't vary."""
+    n_good = weights @ y
+    both = (n_good > 0) & (n_good < weights.sum(axis=1))
+    if np.ptp(f) < 1e-9:
+        return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     centred = f - f.mean()
     slope, shift = np.ones(len(weights)), np.full(len(weights), f.mean())
     for _ in range(50):
@@ -209,4 +227,4 @@ def _slope(y: Floats, f: Floats, weights: Floats, both: Floats) -> Floats:
         slope, shift = slope + step1, shift + step0
         if np.abs(np.append(step1[both], step0[both])).max(initial=0.0) < 1e-8:
             break
-    return slope
+    return np.where(both, slope, np.nan), np.where(both, shift, np.nan)

@@ -236,7 +236,7 @@ def _realised(measure: str, f: Floats, y: Floats, z: float, level: float) -> tup
     if measure == "rate":
         low, high = wilson(float(y.sum()), n, level=level)
         return float(y.mean()), float(low), float(high)
-    value, error = metric_errors(y, f, np.arange(n))[measure]
+    value, error = metric_errors(y, f, np.arange(n), names=[measure])[measure]
     if measure == LOG_LOSS:
         half = z * error if n > 1 else float("nan")
         return value, value - half, value + half

@@ -113,6 +113,7 @@ def test_rivals_are_held_against_on_the_folds_in_common() -> None:
 
     cells = [
         {"model": model, "set": "t", "n": "all", "fold": fold, "auc": auc, "log_loss": 0.4, "skill": np.nan}
+        | {"seconds": folds + fold}
         for model, auc, folds in (("icp_ml", 0.8, 3), ("forest", 0.7, 2))
         for fold in range(folds)
     ]
@@ -121,6 +122,7 @@ def test_rivals_are_held_against_on_the_folds_in_common() -> None:
     assert whole["folds"] == 2
     assert whole["auc"] == pytest.approx(0.1)
     assert (whole["auc_higher"], whole["log_loss_lower"]) == (1.0, 0.0)
+    assert (whole["seconds"], whole["rival_seconds"]) == (3.5, 2.5)
 
 
 def test_cells_that_are_done_are_not_done_again(tmp_path: Path) -> None:

@@ -49,6 +49,24 @@ def test_contributions_are_those_of_lightgbm(rows, texts):
     np.testing.assert_allclose(member.base + parts.sum(axis=1), member.raw(rows), rtol=0, atol=1e-12)
 
 
+def test_pruned_trees_leave_luck_unsplit(rows):
+    luck = (np.random.default_rng(1).random(700) < 0.3).astype(float)
+    leaves = {}
+    for name in ("deep", "pruned"):
+        params = CANDIDATES[name].for_rows(700).params
+        assert params is not None
+        trees = fit_booster(rows, luck, params, 0, 60).dump_model()["tree_info"]
+        leaves[name] = np.mean([tree["num_leaves"] for tree in trees])
+    assert leaves["pruned"] < 0.6 * leaves["deep"]
+
+
+@pytest.mark.parametrize(("n_rows", "share"), [(3_000, 0.5), (3_001, 0.8)])
+def test_deep_trees_see_more_columns_where_rows_are_many(n_rows, share):
+    fitted = CANDIDATES["deep"].for_rows(n_rows).params
+    assert fitted is not None
+    assert fitted["feature_fraction"] == share
+
+
 def test_one_pass_gives_the_same_bits_as_two_and_in_any_order_of_memory(rows, texts):
     member = TreeMember(texts)
     raw, bags, parts = look_up(member, rows)

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 
 from icp_ml.errors import MissingDependencyError
-from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
+from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES, STEPPED
 from icp_ml.model.ebm import FIXED_PARAMS, fit_ebm_path
 from icp_ml.model.encoding import Part
 from icp_ml.model.members import StepMember, member_from_state
@@ -61,6 +61,18 @@ def test_a_member_of_machines_adds_up_and_comes_back_without_the_library(rows, m
     state, texts = member.to_state()
     monkeypatch.setitem(sys.modules, "interpret.glassbox", None)
     np.testing.assert_array_equal(member_from_state(json.loads(json.dumps(state)), texts).raw(X), raw)
+
+
+def test_one_machine_needs_no_simpler_ones(rows, monkeypatch):
+    asked = []
+
+    def spied(X, y, rounds, *args):
+        asked.append(rounds)
+        return [None] * len(rounds)
+
+    monkeypatch.setitem(STEPPED, "ebm", spied)
+    CANDIDATES["ebm"].fit_one(*rows, (Part("x", "value"),) * 5, 20.0, seed=0)
+    assert asked == [(20.0,)]
 
 
 def test_weights_count_as_rows_do_and_directions_hold(rows):

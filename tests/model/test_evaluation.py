@@ -134,6 +134,16 @@ def test_errors_are_those_of_resampled_accounts(weighted):
     assert found["calibration_slope"][1] == pytest.approx(spread["calibration_slope"], rel=0.06)
 
 
+def test_auc_error_of_few_churners_is_delongs():
+    rng = np.random.default_rng(5)
+    good, bad = rng.normal(1.0, 1.0, 40), rng.normal(0.0, 1.0, 4)
+    beats = (good[:, None] > bad).astype(float)
+    error = np.sqrt(beats.mean(axis=1).var(ddof=1) / 40 + beats.mean(axis=0).var(ddof=1) / 4)
+    y = np.repeat([1.0, 0.0], [40, 4])
+    found = metric_errors(y, np.append(good, bad), np.arange(44), names=["auc"])
+    assert found == {"auc": pytest.approx((beats.mean(), error))}
+
+
 def test_one_outcome_has_a_loss_and_no_auc():
     found = metric_errors(np.ones(5), np.arange(5.0), np.arange(5))
     assert np.isnan(found["auc"]).all()
@@ -166,6 +176,22 @@ def test_other_accounts_show_a_gap(model):
     assert gaps.at["log_loss", "low"] > 0
     assert gaps.at["calibration_slope", "high"] < 0
     assert gaps.loc[["auc", "log_loss"], "beyond_luck"].all()
+
+
+@pytest.mark.parametrize(("n_targets", "z", "beyond"), [(1, 1.8, False), (1, 2.5, True), (2, 2.5, False)])
+def test_a_gap_outside_its_interval_is_luck_once_in_a_while(model, evaluation, n_targets, z, beyond):
+    measured = evaluation.gaps.set_index("name").loc["auc"]
+    spread = (measured["high"] - measured["gap"]) / 1.6449
+    state, texts = model.propensities["retained"].to_state()
+    state["cv_results"]["auc"][-1] = measured["estimate"] + z * spread
+    promised = PropensityClassifier.from_state(state, texts)
+    data = dataset()
+    twice = replace(data, labels=data.labels.assign(expanded=data.labels["retained"]))
+    names = ["retained", "expanded"][:n_targets]
+    gaps = evaluate(Model(dict.fromkeys(names, promised)), twice, n_bootstrap=2).gaps.query("name == 'auc'")
+    assert len(gaps) == n_targets
+    assert (gaps["high"] < 0).all()
+    assert (gaps["beyond_luck"] == beyond).all()
 
 
 def test_a_model_saved_without_errors_has_gaps_without_intervals(model):

@@ -83,16 +83,13 @@ class BaggedTrees:
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return raw scores, shape (boosters, rows)."""
-        return self._add(None, X, 0.0)
+        return self.add_to(None, X, 0.0)
 
-    def add_to(self, parts: Floats, X: Floats, scale: float) -> Floats:
+    def add_to(self, parts: Floats | None, X: Floats, scale: float) -> Floats:
         """Return :meth:`raw_bags`; add every booster's contributions, times ``scale``, to ``parts``.
 
-        ``parts`` has shape (columns, rows).
+        ``parts`` has shape (columns, rows); None asks for scores alone, which are looked up faster.
         """
-        return self._add(parts, X, scale)
-
-    def _add(self, parts: Floats | None, X: Floats, scale: float) -> Floats:
         rows = read_rows(X, self._together)
         raw, features = np.empty((len(self.base), rows.n)), self._binner.features.tolist()
 
