@@ -64,6 +64,12 @@ def _named_as_id(name: str) -> bool:
     return bool(words(name) & _ID_WORDS) or name.lower().endswith("number")
 
 
+def _are_whole(numbers: Floats) -> bool:
+    """Whether no number has a fraction: a credit index may have one, an id never."""
+    known = numbers[~np.isnan(numbers)]
+    return bool((known == np.floor(known)).all())
+
+
 def family_of(name: str) -> Family:
     """Return the family an account column's name speaks for."""
     found = words(name)
@@ -117,7 +123,8 @@ def _guess_number(series: pd.Series[Any], accounts: npt.NDArray[np.intp], name: 
     if np.isin(distinct, (0.0, 1.0)).all():
         return Guess("boolean")
     n_accounts = len(np.unique(accounts[known]))
-    if _named_as_id(name) and len(distinct) > max(_ID_VALUES, _ID_SHARE * n_accounts):
+    many = len(distinct) > max(_ID_VALUES, _ID_SHARE * n_accounts)
+    if many and _named_as_id(name) and _are_whole(values):
         return Guess(None, f"id-like: {len(distinct)} different values in {n_accounts} accounts")
     return Guess("numeric")
 
@@ -134,9 +141,9 @@ def _guess_scalar(
         return Guess("boolean")
     n_accounts = len(np.unique(accounts[codes >= 0]))
     many = len(distinct) > _ID_VALUES and len(distinct) > _ID_SHARE * n_accounts
-    unreadable = read_numbers(texts)[1]
+    numbers, unreadable = read_numbers(texts)
     if not unreadable.any():
-        if many and _named_as_id(name):
+        if many and _named_as_id(name) and _are_whole(numbers):
             return Guess(None, f"id-like: {len(distinct)} different values in {n_accounts} accounts")
         money = currency_counts(texts)
         if len(money) > 1:

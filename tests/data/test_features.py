@@ -80,6 +80,13 @@ def test_whole_numbers_that_are_ids_by_name_are_dropped() -> None:
     assert schema.names == ["revenue"]
 
 
+@pytest.mark.parametrize("cast", [float, str])
+def test_numbers_with_fractions_are_no_ids_whatever_their_name(cast: type) -> None:
+    index = [cast(place / 8) for place in range(200)]
+    schema = features_schema(tables_of(accounts=accounts(200, credit_index=index)))
+    assert [(feature.name, feature.kind) for feature in schema.features] == [("credit_index", "numeric")]
+
+
 def test_postcodes_are_categories_and_running_numbers_no_features() -> None:
     numbers = np.arange(200)
     table = accounts(200, zip_code=10000 + numbers % 7, lead_number=numbers, number_of_sites=numbers)
