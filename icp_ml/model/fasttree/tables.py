@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class Plan:
     """What a kernel reads: groups with their tables, and leaves that are computed row by row.
 
     Group ``g`` owns slots ``start[g]:start[g + 1]``, one per feature, and one for their total if it was asked
-    for. What a row gets lies side by side, one per slot, at its place after ``table_start[g]``. The place is
+    for, and ``tables[table_start[g]:table_start[g + 1]]``. What a row gets lies there side by side, one per
+    slot, at its place. The place is
     ``begin[g]`` plus ``step[o]`` for each ``o`` in ``step_start[g]:step_start[g + 1]`` with code of
     ``step_feature[o]`` above ``step_code[o]``, modulo 2 ** 16.
 
@@ -135,15 +137,15 @@ def build_plan(
     tables = np.empty(int(table_start[-1]), dtype=dtype)
     begins: list[int] = []
     steps: list[Steps] = []
-    for group, low, size in zip(groups, table_start.tolist(), values.tolist(), strict=False):
-        tables[low : low + size] = _group_table(group, by_leaf, totals).reshape(-1)
-        begin, step = _group_steps(group, n_bins, size)
+    for group, (low, high) in zip(groups, pairwise(table_start.tolist()), strict=True):
+        tables[low:high] = _group_table(group, by_leaf, totals).reshape(-1)
+        begin, step = _group_steps(group, n_bins, high - low)
         begins.append(begin)
         steps.append(step)
     return Plan(
         _offsets([len(own) for own in slots]),
         np.array([feature for own in slots for feature in own], dtype=np.int64),
-        table_start[:-1],
+        table_start,
         tables,
         np.array(begins, dtype=np.int64).astype(np.uint16),
         _offsets([len(step) for step in steps]),
