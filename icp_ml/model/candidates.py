@@ -125,7 +125,7 @@ class Candidate:
         if self.name in STEPPED:
             return StepMember.from_models(tuple(models), n_columns)
         if self.params is None:
-            return LinearMember(tuple(models))
+            return LinearMember.from_models(tuple(models))
         if self.params["num_leaves"] == 2:
             return AdditiveMember.from_texts(tuple(models), n_columns)
         return TreeMember.checked(tuple(models))

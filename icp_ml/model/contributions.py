@@ -1,4 +1,4 @@
-"""Exact contributions of additive boosters: one step function per encoded column.
+"""Exact contributions of additive models: one function of steps, or of lines, per encoded column.
 
 A tree with one split adds a step to one column. All trees of all bags together are a table per column,
 looked up with one binary search, equal to LightGBM's own ``pred_contrib`` to rounding.
@@ -21,7 +21,7 @@ KERNEL_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class StepTable:
-    """The step function of one encoded column in each bag.
+    """The function of one encoded column in each bag: steps, or lines between thresholds.
 
     Parameters
     ----------
@@ -33,12 +33,16 @@ class StepTable:
         Contribution per step and bag, shape (thresholds + 1, bags), centred on the training mean.
     missing
         Contribution of an unknown value per bag.
+    slopes
+        What a step adds per unit above the threshold on its left (the first step: below the first
+        threshold), shape of ``steps``; None where all are flat.
     """
 
     column: int
     thresholds: Floats
     steps: Floats
     missing: Floats
+    slopes: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,18 @@ class StepTables:
         if len(X) >= KERNEL_ROWS and has_numba():
             from icp_ml.model.stepkernel import look_up
 
-            look_up(X, flat.columns, flat.thresholds, flat.start, flat.values, totals, parts, scale)
+            look_up(
+                X,
+                flat.columns,
+                flat.thresholds,
+                flat.start,
+                flat.values,
+                flat.slopes,
+                flat.anchors,
+                totals,
+                parts,
+                scale,
+            )
             return totals
         for t, column in enumerate(flat.columns.tolist()):
             first, last = int(flat.start[t]), int(flat.start[t + 1])
@@ -105,6 +120,9 @@ class StepTables:
                 np.isnan(values), flat.values.shape[1] - len(flat.columns) + t, first + t + place
             )
             steps = flat.values[:, place]
+            if flat.slopes.shape[1]:
+                above = np.where(np.isnan(values), 0.0, values - flat.anchors[place])
+                steps += flat.slopes[:, place] * above
             totals += steps
             if len(parts):
                 parts[column] += scale * steps[0]
@@ -121,12 +139,16 @@ class _Flat:
         First threshold of each table, and their number.
     values
         Shape (width, steps of all tables, then what each says of an unknown value).
+    slopes
+        What each of ``values`` adds per unit above its anchor; no columns if all are flat.
     """
 
     columns: Ints
     thresholds: Floats
     start: Ints
     values: Floats
+    slopes: Floats
+    anchors: Floats
     base: Floats
 
 
@@ -136,12 +158,19 @@ def _flat(tables: tuple[StepTable, ...], base: Floats, *, bags: bool) -> _Flat:
     def widened(steps: Floats) -> Floats:
         return np.column_stack([steps.mean(axis=1), steps])[:, :width]
 
-    rows = [table.steps for table in tables] + [table.missing[None, :] for table in tables]
+    def end_to_end(steps: list[Floats], missing: list[Floats]) -> Floats:
+        rows = [*steps, *(row[None, :] for row in missing)]
+        return np.ascontiguousarray(np.concatenate([np.empty((0, width)), *map(widened, rows)]).T)
+
+    level, unknown = [np.zeros_like(table.missing) for table in tables], np.zeros(len(tables))
+    slopes = [np.zeros_like(table.steps) if table.slopes is None else table.slopes for table in tables]
     return _Flat(
         np.array([table.column for table in tables], dtype=np.int64),
         np.concatenate([np.empty(0), *(table.thresholds for table in tables)]),
         np.cumsum([0, *(len(table.thresholds) for table in tables)]),
-        np.ascontiguousarray(np.concatenate([np.empty((0, width)), *map(widened, rows)]).T),
+        end_to_end([table.steps for table in tables], [table.missing for table in tables]),
+        end_to_end(slopes, level) if any(map(np.any, slopes)) else np.empty((width, 0)),
+        np.concatenate([*(np.append(table.thresholds[0], table.thresholds) for table in tables), unknown]),
         np.append(base.mean(), base)[:width],
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from icp_ml.model.columns import Floats
+from icp_ml.model.contributions import StepTable, StepTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,34 @@ class LinearModel:
             flag_coefficients=np.array(state["flag_coefficients"], float),
             intercept=float(state["intercept"]),
         )
+
+
+def tables_of(models: tuple[LinearModel, ...]) -> StepTables:
+    """Return the lines of a bag of models, column by column; they bend where any model has a knot."""
+    n_columns = len(models[0].coefficients)
+    flags = np.zeros((len(models), n_columns))
+    flag_centres = np.zeros((len(models), n_columns))
+    for bag, model in enumerate(models):
+        flags[bag, list(model.flagged)] = model.flag_coefficients
+        flag_centres[bag, list(model.flagged)] = model.flag_centre
+    says = np.array([model.coefficients for model in models]).any(axis=0) | flags.any(axis=0)
+    return StepTables(
+        tuple(_table(j, models, flags[:, j], flag_centres[:, j]) for j in np.flatnonzero(says).tolist()),
+        np.array([model.intercept for model in models]),
+        n_columns,
+    )
+
+
+def _table(j: int, models: tuple[LinearModel, ...], flags: Floats, flag_centres: Floats) -> StepTable:
+    knots = [pair[0] for model in models if (pair := model.knots[j]) is not None]
+    at = np.unique(np.concatenate(knots)) if knots else np.zeros(1)
+    scale = np.array([model.coefficients[j] for model in models])
+    heights = np.stack([scale[b] * (transformed(at, m.knots[j]) - m.centre[j]) for b, m in enumerate(models)])
+    heights -= (flags * flag_centres)[:, None]
+    # Values without knots go on beyond the last one.
+    beyond = np.where([model.knots[j] is None for model in models], scale, 0.0)[:, None]
+    slopes = np.concatenate([beyond, np.diff(heights) / np.diff(at), beyond], axis=1)
+    return StepTable(j, at, heights[:, [0, *range(len(at))]].T, flags * (1.0 - flag_centres), slopes.T)
 
 
 def transformed(values: Floats, knots: tuple[Floats, Floats] | None) -> Floats:

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from icp_ml.errors import BundleError, InputMismatchError
+from icp_ml.model import linear, steps
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.estimator import booster_from_text
 from icp_ml.model.fasttree.parse import Forest, parse_model
 from icp_ml.model.linear import LinearModel
-from icp_ml.model.steps import StepModel, tables_of
+from icp_ml.model.steps import StepModel
 
 if TYPE_CHECKING:
     from icp_ml.model.fasttree.bags import BaggedTrees
@@ -45,7 +44,7 @@ class Member(Protocol):
 
 
 class _Tabled:
-    """What holds a step function per encoded column is looked up in them."""
+    """What holds a function of steps or lines per encoded column is looked up in them."""
 
     tables: StepTables
 
@@ -94,7 +93,7 @@ class StepMember(_Tabled):
     @classmethod
     def from_models(cls, models: tuple[StepModel, ...], n_columns: int) -> StepMember:
         """Put the steps of all models into one table per column."""
-        return cls(models, tables_of(models, n_columns))
+        return cls(models, steps.tables_of(models, n_columns))
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and no texts."""
@@ -170,31 +169,16 @@ class TreeMember:
 
 
 @dataclass(frozen=True)
-class LinearMember:
-    """Ridge logistic regressions; their mean is linear again."""
+class LinearMember(_Tabled):
+    """Ridge logistic regressions on normal scores: lines that bend at quantiles."""
 
     models: tuple[LinearModel, ...]
+    tables: StepTables
 
-    @property
-    def base(self) -> float:
-        """Expected log-odds, averaged over the bag."""
-        return sum(model.intercept for model in self.models) / len(self.models)
-
-    def raw(self, X: Floats) -> Floats:
-        """Return log-odds averaged over the bag."""
-        bags = self.raw_bags(X)
-        return add_bags(bags) / len(bags)
-
-    def raw_bags(self, X: Floats) -> Floats:
-        """Return log-odds of each model, shape (bags, rows)."""
-        return np.array([model.raw(X) for model in self.models])
-
-    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
-        """Add scaled contributions to ``parts``; return log-odds and those of each model."""
-        for model in self.models:
-            parts += (scale / len(self.models)) * model.contributions(X).T
-        bags = self.raw_bags(X)
-        return add_bags(bags) / len(bags), bags
+    @classmethod
+    def from_models(cls, models: tuple[LinearModel, ...]) -> LinearMember:
+        """Put the lines of all models into one table per column."""
+        return cls(models, linear.tables_of(models))
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and no texts."""
@@ -210,7 +194,7 @@ def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
         If a text isn't that of a LightGBM model.
     """
     if state["kind"] == "linear":
-        return LinearMember(tuple(LinearModel.from_state(model) for model in state["models"]))
+        return LinearMember.from_models(tuple(map(LinearModel.from_state, state["models"])))
     if state["kind"] == "steps":
         return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
     if state["kind"] == "additive":

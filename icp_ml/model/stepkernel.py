@@ -9,9 +9,10 @@ import numba
 import numpy as np
 
 from icp_ml.model import gibbs
+from icp_ml.model.fasttree.search import count_below
 
 F = TypeVar("F", bound=Callable[..., Any])
-ROWS = 64
+ROWS = 1024
 
 
 def _compiled(function: F) -> F:
@@ -22,45 +23,79 @@ draw = _compiled(gibbs.draw)
 
 
 @_compiled
+def _say_of_one_cut(x: Any, cut: float, first: int, unknown: int, own: Any, slope: Any, said: Any) -> None:
+    if len(slope):
+        below, over, none = own[first], own[first + 1], own[unknown]
+        left, right = slope[first], slope[first + 1]
+        for r in range(len(x)):
+            above = x[r] - cut
+            value = over + right * above if x[r] > cut else below + left * above
+            said[r] = none if x[r] != x[r] else value
+    else:
+        below, over, none = own[first], own[first + 1], own[unknown]
+        for r in range(len(x)):
+            said[r] = none if x[r] != x[r] else (over if x[r] > cut else below)
+
+
+@_compiled
+def _say(place: Any, above: Any, own: Any, slope: Any, said: Any) -> None:
+    for r in range(len(place)):
+        said[r] = own[place[r]]
+    if len(slope):
+        for r in range(len(place)):
+            said[r] += slope[place[r]] * above[r]
+
+
+@_compiled
 def look_up(
     X: Any,
     columns: Any,
     thresholds: Any,
     start: Any,
     values: Any,
+    slopes: Any,
+    anchors: Any,
     totals: Any,
     parts: Any,
     scale: float,
 ) -> None:
-    """Add each table's steps to ``totals`` (width, rows) and the first of them, scaled, to ``parts``.
+    """Add what each table says to ``totals`` (width, rows) and the first of it, scaled, to ``parts``.
 
     Table ``t`` has its thresholds at ``start[t]:start[t + 1]``. A row of ``values`` has the steps of all
-    tables, one more each than thresholds, and then what each says of an unknown value. ``parts`` has shape
-    (columns, rows), or (0, 0) if they aren't wanted.
+    tables, one more each than thresholds, and then what each says of an unknown value. ``slopes`` has what a
+    step adds per unit above its anchor, or no columns if all are flat. ``parts`` has shape (columns, rows),
+    or (0, 0) if they aren't wanted.
     """
     n, width = X.shape[0], totals.shape[0]
-    wanted = parts.shape[0] > 0
-    places = np.empty(ROWS, dtype=np.int64)
+    wanted, sloped = parts.shape[0] > 0, slopes.shape[1] > 0
+    places, above = np.empty(ROWS, dtype=np.int64), np.zeros(ROWS)
+    tile, saying = np.empty(ROWS), np.empty(ROWS)
     for low in range(0, n, ROWS):
-        high = min(low + ROWS, n)
+        size = min(low + ROWS, n) - low
+        x, place, said = tile[:size], places[:size], saying[:size]
         for t in range(len(columns)):
             column, first = columns[t], start[t] + t
             unknown = values.shape[1] - len(columns) + t
             cuts = thresholds[start[t] : start[t + 1]]
-            for r in range(high - low):
-                x = X[low + r, column]
-                base, size = 0, len(cuts)
-                while size > 1:
-                    half = size >> 1
-                    base += half if cuts[base + half - 1] < x else 0
-                    size -= half
-                place = first + base + (1 if cuts[base] < x else 0)
-                places[r] = unknown if x != x else place
-            for w in range(width):
-                total, own = totals[w, low:high], values[w]
-                for r in range(high - low):
-                    total[r] += own[places[r]]
+            for r in range(size):
+                x[r] = X[low + r, column]
+            if len(cuts) > 1:
+                count_below(cuts, x, place)
+                for r in range(size):
+                    place[r] = unknown if x[r] != x[r] else first + place[r]
+                if sloped:
+                    for r in range(size):
+                        above[r] = 0.0 if x[r] != x[r] else x[r] - anchors[place[r]]
+            # The first row comes last, so that what it says is still there for its column.
+            for w in range(width - 1, -1, -1):
+                if len(cuts) > 1:
+                    _say(place, above, values[w], slopes[w], said)
+                else:
+                    _say_of_one_cut(x, cuts[0], first, unknown, values[w], slopes[w], said)
+                total = totals[w, low : low + size]
+                for r in range(size):
+                    total[r] += said[r]
             if wanted:
-                part, own = parts[column, low:high], values[0]
-                for r in range(high - low):
-                    part[r] += scale * own[places[r]]
+                part = parts[column, low : low + size]
+                for r in range(size):
+                    part[r] += scale * said[r]

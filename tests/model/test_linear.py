@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from icp_ml.model import contributions
 from icp_ml.model.linear import LinearModel
+from icp_ml.model.members import LinearMember, member_from_state
 from icp_ml.model.ridge import fit_linear_path
+from tests.model.bases import look_up
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:
@@ -48,6 +52,45 @@ def test_contributions_add_up_and_state_keeps_every_bit():
     np.testing.assert_allclose(model.intercept + model.contributions(X).sum(axis=1), model.raw(X), atol=1e-12)
     again = LinearModel.from_state(json.loads(json.dumps(model.to_state(), allow_nan=False)))
     np.testing.assert_array_equal(again.raw(X), model.raw(X))
+
+
+def bag() -> tuple[tuple[LinearModel, ...], np.ndarray]:
+    X, y = data()
+    models = [fit_linear_path(X[at::3], y[at::3], SCORED, (4.0,))[0] for at in range(3)]
+    # A column may have knots in one model and none in another.
+    models[1] = replace(models[1], knots=(models[1].knots[0], None, None))
+    beyond = [[np.nan] * 3, [0.0, 0.0, 0.0], [1e9, 1.0, 99.0], [-1e9, 0.3, -99.0]]
+    knots = np.concatenate([pair[0] for model in models if (pair := model.knots[0]) is not None])
+    on_knots = np.column_stack([knots, np.ones(len(knots)), knots])
+    return tuple(models), np.vstack([X, beyond, on_knots])
+
+
+def test_a_bag_in_one_table_says_what_its_models_say():
+    models, X = bag()
+    member = LinearMember.from_models(models)
+    raw, bags, parts = look_up(member, X)
+    np.testing.assert_allclose(bags, [model.raw(X) for model in models], rtol=1e-12, atol=1e-12)
+    wanted = np.mean([model.contributions(X) for model in models], axis=0)
+    np.testing.assert_allclose(parts, wanted, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(member.base + parts.sum(axis=1), raw, rtol=1e-12, atol=1e-12)
+    state, texts = member.to_state()
+    again = member_from_state(json.loads(json.dumps(state, allow_nan=False)), texts)
+    np.testing.assert_array_equal(again.raw(X), raw)
+
+
+def test_lines_have_the_same_bits_from_the_kernel_and_alone(monkeypatch):
+    models, X = bag()
+    # More rows than the kernel takes at a time.
+    X = np.vstack([X, X])
+    member = LinearMember.from_models(models)
+    plain = look_up(member, X)
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
+    for order in ("C", "F"):
+        for one, other in zip(look_up(member, np.asarray(X, order=order)), plain, strict=True):
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(member.raw(X), plain[0])
+    for row in range(0, len(X), 40):
+        np.testing.assert_array_equal(member.raw_bags(X[[row]]), plain[1][:, [row]])
 
 
 def test_stronger_penalties_give_smaller_coefficients():

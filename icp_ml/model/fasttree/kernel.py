@@ -12,9 +12,11 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
+from icp_ml.model.fasttree.search import count_below
+
 F = TypeVar("F", bound=Callable[..., Any])
 TILE = 4096
-ENCODE_TILE = 128
+ENCODE_TILE = 512
 WIDE_TILE = 256
 CACHE_LINE = 64
 # A row reads about two lines of a table and now and then four.
@@ -61,24 +63,9 @@ def encode(
                 for r in range(size):
                     code[r] = 2 if x[r] != x[r] else np.int64(x[r] > only)
                 continue
-            _count_below(cuts, x, place)
+            count_below(cuts, x, place)
             for r in range(size):
                 code[r] = last if x[r] != x[r] else place[r]
-
-
-@_compiled
-def _count_below(cuts: Any, x: Any, place: Any) -> None:
-    """Write how many of the sorted cuts lie below each value: all rows take a step of the search together."""
-    for r in range(len(x)):
-        place[r] = 0
-    size = len(cuts)
-    while size > 1:
-        half = size >> 1
-        for r in range(len(x)):
-            place[r] += half if cuts[place[r] + half - 1] < x[r] else 0
-        size -= half
-    for r in range(len(x)):
-        place[r] += 1 if cuts[place[r]] < x[r] else 0
 
 
 @_compiled
