@@ -24,7 +24,7 @@ COLUMNS = ["name", "target", "estimate", "low", "high", "n", "base_rate", "logis
 GAP_COLUMNS = ["name", "target", "folds", "estimate", "gap", "low", "high", "beyond_luck"]
 # The error of folds knows how lucky accounts are as judges and not as teachers: what its variance counts, so
 # that gaps spread as their intervals say (experiments/drift/luck.py).
-TRAINING_LUCK = {"auc": 3.0, "log_loss": 1.6, "calibration_slope": 4.0}
+TRAINING_LUCK = {"auc": 2.5, "log_loss": 2.0, "calibration_slope": 4.0}
 # Chance that a gap of any target is called more than luck where it isn't.
 FALSE_GAPS = 0.05
 
