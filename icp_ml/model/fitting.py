@@ -21,7 +21,7 @@ from icp_ml.model.ensemble import BASELINE, Ensemble
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.members import Member
 from icp_ml.model.metrics import metric_errors
-from icp_ml.model.stacking import calibrated_loss, choose_weights
+from icp_ml.model.stacking import calibrated_loss, choose_weights, judges
 from icp_ml.statistics.threads import one_blas_thread
 
 BAG_SHARE = 0.9
@@ -234,9 +234,11 @@ def _choose(family: Sequence[Candidate], paths: dict[str, Floats], data: Learnt)
     y, codes, weights = data.y, data.codes, data.weights
     complexity: dict[str, float] = {}
     single: dict[str, Floats] = {}
+    few = judges(len(y))
+    judging = y[few], codes[few], None if weights is None else weights[few]
     for candidate in family:
         path = paths[candidate.name]
-        best = int(np.argmin([calibrated_loss(log_odds, y, codes, weights).mean() for log_odds in path]))
+        best = int(np.argmin([calibrated_loss(log_odds[few], *judging).mean() for log_odds in path]))
         complexity[candidate.name], single[candidate.name] = candidate.grid[best], path[best]
     stacked = np.array([single[candidate.name] for candidate in family])
     usual = np.array([float(candidate.usual) for candidate in family])

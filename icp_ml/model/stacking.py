@@ -44,8 +44,7 @@ def choose_weights(
         How much each row counts; None counts all alike.
     """
     n_accounts = int(codes.max()) + 1
-    # Mixtures differ by far more than 50,000 rows can't tell.
-    few = slice(None, None, -(-len(y) // MOST_ROWS))
+    few = judges(len(y))
     log_odds, y, codes = log_odds[:, few], y[few], codes[few]
     weights = None if weights is None else weights[few]
     start = usual / usual.sum()
@@ -70,6 +69,11 @@ def choose_weights(
         if 0 < best[smallest] <= total * SMALL and loss(rest * total / rest.sum()) < least + WORTH:
             best = rest
     return np.asarray(best / best.sum(), dtype=np.float64)
+
+
+def judges(n_rows: int) -> slice:
+    """Return which rows a choice is judged on: what 50,000 of them can't tell makes no difference."""
+    return slice(None, None, -(-n_rows // MOST_ROWS))
 
 
 def _moves(units: Ints) -> list[Ints]:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import icp_ml as icp
-from icp_ml.model import fitting
+from icp_ml.model import fitting, stacking
 
 
 def test_a_large_base_is_learnt_from_parts_of_it(monkeypatch) -> None:
@@ -21,11 +21,20 @@ def test_a_large_base_is_learnt_from_parts_of_it(monkeypatch) -> None:
         return fit_one(self, X, *args, **kwargs)
 
     monkeypatch.setattr(fitting.Candidate, "fit_one", spied)
+    monkeypatch.setattr(stacking, "MOST_ROWS", 100)
+    judged: list[int] = []
+
+    def judging(log_odds, *args):
+        judged.append(len(log_odds))
+        return stacking.calibrated_loss(log_odds, *args)
+
+    monkeypatch.setattr(fitting, "calibrated_loss", judging)
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(600, 3)), columns=["a", "b", "c"])
     y = (frame["a"] + rng.normal(size=600) > 0).astype(int)
     model = icp.PropensityClassifier(n_bags=3, n_folds=3, n_jobs=1).fit(frame, y)
     assert max(seen) <= 202
+    assert set(judged) == {100}
     assert np.isfinite(model.oof_log_odds_).all()
     assert model.ensemble.bag_variance == pytest.approx(fitting.bag_variance(200 / 600))
     parts = model.contributions(frame)
