@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from icp_ml.data.schema import Schema
 from icp_ml.model.calibration import Calibration, base_log_odds, fit_calibration, weighted_mean
 from icp_ml.model.candidates import CANDIDATES, Candidate
 from icp_ml.model.columns import Columns, Floats, Ints
-from icp_ml.model.encoding import Encoder
+from icp_ml.model.encoding import Encoder, Part
 from icp_ml.model.ensemble import BASELINE, Ensemble
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.members import Member
@@ -201,24 +201,38 @@ def _out_of_fold(
     repeats = n_repeats(len(y))
     fold = [group_folds(y, codes, n_folds, derive_seed(seed, 2, r)) for r in range(repeats)]
 
-    def one(place: tuple[int, int]) -> list[Floats]:
-        repeat, k = place
+    def encode(repeat: int, k: int) -> tuple[Ints, Floats, Floats, tuple[Part, ...]]:
         train, held = np.flatnonzero(fold[repeat] != k), np.flatnonzero(fold[repeat] == k)
         train = _at_most(train, data, CHOICE_ROWS, derive_seed(seed, 7, repeat, k))
         encoder, matrix = data.encode(train, derive_seed(seed, 3, repeat, k))
-        other = encoder.transform(data.columns.take(held))
-        own = derive_seed(seed, 4, repeat, k)
-        return [
-            candidate.path(matrix, y[train], other, encoder.parts, own, data.weigh(train))
-            for candidate in family
-        ]
+        return train, matrix, encoder.transform(data.columns.take(held)), encoder.parts
+
+    def learn(candidate: Candidate, place: int) -> Floats:
+        train, matrix, other, parts = encoded[place].result()
+        own = derive_seed(seed, 4, *places[place])
+        return candidate.path(matrix, y[train], other, parts, own, data.weigh(train))
 
     places = [(repeat, k) for repeat in range(repeats) for k in range(n_folds)]
     total = {candidate.name: np.zeros((len(candidate.grid), len(y))) for candidate in family}
-    for (repeat, k), found in zip(places, parallel(one, places, n_jobs), strict=True):
-        held = np.flatnonzero(fold[repeat] == k)
-        for candidate, path in zip(family, found, strict=True):
-            total[candidate.name][:, held] += path / repeats
+    # Tasks start in the order given: a fold is encoded while the candidates of the one before it learn, so
+    # that no core waits for a last long fold, and few matrices are in memory.
+    pool = ThreadPoolExecutor(n_jobs or os.cpu_count() or 1)
+    try:
+        encoded = {0: pool.submit(encode, *places[0])}
+        paths: list[list[Future[Floats]]] = []
+        for place in range(len(places)):
+            if place + 1 < len(places):
+                encoded[place + 1] = pool.submit(encode, *places[place + 1])
+            paths.append([pool.submit(learn, candidate, place) for candidate in family])
+        for place, (repeat, k) in enumerate(places):
+            held = np.flatnonzero(fold[repeat] == k)
+            for candidate, path in zip(family, paths[place], strict=True):
+                total[candidate.name][:, held] += path.result() / repeats
+            del encoded[place]
+            paths[place].clear()
+    finally:
+        # After an error nobody waits for the rest.
+        pool.shutdown(cancel_futures=True)
     return total
 
 
