@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 
 from icp_ml.model import gibbs
-from icp_ml.model.fasttree.search import count_below
+from icp_ml.model.fasttree.jit import compiled, count_below
 
-F = TypeVar("F", bound=Callable[..., Any])
 ROWS = 1024
 
-
-def _compiled(function: F) -> F:
-    return cast("F", numba.njit(cache=True, nogil=True)(function))
+draw = compiled(gibbs.draw)
 
 
-draw = _compiled(gibbs.draw)
-
-
-@_compiled
+@compiled
 def _say_of_one_cut(x: Any, cut: float, first: int, unknown: int, own: Any, slope: Any, said: Any) -> None:
+    below, over, none = own[first], own[first + 1], own[unknown]
     if len(slope):
-        below, over, none = own[first], own[first + 1], own[unknown]
         left, right = slope[first], slope[first + 1]
         for r in range(len(x)):
             above = x[r] - cut
             value = over + right * above if x[r] > cut else below + left * above
             said[r] = none if x[r] != x[r] else value
     else:
-        below, over, none = own[first], own[first + 1], own[unknown]
         for r in range(len(x)):
             said[r] = none if x[r] != x[r] else (over if x[r] > cut else below)
 
 
-@_compiled
+@compiled
 def _say(place: Any, above: Any, own: Any, slope: Any, said: Any) -> None:
     for r in range(len(place)):
         said[r] = own[place[r]]
@@ -46,7 +37,7 @@ def _say(place: Any, above: Any, own: Any, slope: Any, said: Any) -> None:
             said[r] += slope[place[r]] * above[r]
 
 
-@_compiled
+@compiled
 def look_up(
     X: Any,
     columns: Any,

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+from icp_ml.model.fasttree.jit import compiled
+
 ROWS = 64
 
 
-def _compiled(function: F) -> F:
-    return cast("F", numba.njit(cache=True, nogil=True)(function))
-
-
-@_compiled
+@compiled
 def solve(z: Any, loadings: Any, unique: Any, scores: Any, squares: Any, plain: Any, explained: Any) -> None:
     """Write factor scores (factors, rows), the squared lengths and what the factors explain of them."""
     n, n_coordinates, count = z.shape[0], z.shape[1], loadings.shape[1]
@@ -52,7 +47,7 @@ def solve(z: Any, loadings: Any, unique: Any, scores: Any, squares: Any, plain: 
         _eliminate(gram, sums, size, scores[:, low : low + size], explained[low : low + size])
 
 
-@_compiled
+@compiled
 def _eliminate(gram: Any, sums: Any, size: int, scores: Any, explained: Any) -> None:
     """Solve by the factors L D L' of each matrix, whose lower half is given and overwritten."""
     count = len(sums)

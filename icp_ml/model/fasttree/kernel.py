@@ -6,15 +6,12 @@ no lock and change nothing but the arrays named last.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 
-from icp_ml.model.fasttree.search import count_below
+from icp_ml.model.fasttree.jit import compiled, count_below
 
-F = TypeVar("F", bound=Callable[..., Any])
 TILE = 4096
 ENCODE_TILE = 512
 WIDE_TILE = 256
@@ -24,11 +21,7 @@ LINES_PER_ROW = 4
 SMALLEST = 5e-324
 
 
-def _compiled(function: F) -> F:
-    return cast("F", numba.njit(cache=True, nogil=True)(function))
-
-
-@_compiled
+@compiled
 def encode(
     X: Any,
     features: Any,
@@ -68,7 +61,7 @@ def encode(
                 code[r] = last if x[r] != x[r] else place[r]
 
 
-@_compiled
+@compiled
 def _find_places(
     codes: Any,
     begin: Any,
@@ -104,7 +97,7 @@ def _find_places(
         o += 1
 
 
-@_compiled
+@compiled
 def _fetch(table: Any) -> float:
     """Read a table from end to end, so that rows, which reach for it in no order, find it in the cache.
 
@@ -116,7 +109,7 @@ def _fetch(table: Any) -> float:
     return found
 
 
-@_compiled
+@compiled
 def accumulate(
     codes: Any,
     start: Any,
@@ -163,7 +156,7 @@ def accumulate(
     return fetched
 
 
-@_compiled
+@compiled
 def accumulate_wide(
     codes: Any,
     start: Any,
@@ -243,7 +236,7 @@ def accumulate_wide(
                         target[r] += left + (p2[r] * (a2 + u2 * b) + p3[r] * (a3 + u3 * b))
 
 
-@_compiled
+@compiled
 def spread(phi: Any, features: Any, base: float, out: Any) -> None:
     """Write contributions into the rows of a matrix of all input columns and the base value."""
     n = phi.shape[1]
@@ -259,7 +252,7 @@ def spread(phi: Any, features: Any, base: float, out: Any) -> None:
                 out[r, column] = row[r]
 
 
-@_compiled
+@compiled
 def total(phi: Any, base: float, raw: Any) -> None:
     """Write the raw score: base value plus all contributions."""
     raw[:] = base
@@ -269,7 +262,7 @@ def total(phi: Any, base: float, raw: Any) -> None:
             raw[r] += row[r]
 
 
-@_compiled
+@compiled
 def _insert(v: float, column: int, columns: Any, values: Any, sign: float) -> float:
     """Put a contribution in its place in one row's list; return what the next must reach, times ``sign``."""
     last = len(columns) - 1
@@ -286,7 +279,7 @@ def _insert(v: float, column: int, columns: Any, values: Any, sign: float) -> fl
     return float(max(sign * values[last], SMALLEST))
 
 
-@_compiled
+@compiled
 def largest(
     phi: Any,
     features: Any,
@@ -307,7 +300,7 @@ def largest(
     _largest_of_sign(phi, features, order, -1.0, negative, negative_values)
 
 
-@_compiled
+@compiled
 def _largest_of_sign(phi: Any, features: Any, order: Any, sign: float, columns: Any, values: Any) -> None:
     n = phi.shape[1]
     bar = np.empty(64)

@@ -1,13 +1,21 @@
-"""Binary search of many values at once, compiled by numba."""
+"""What all kernels share: how numba compiles them, and a search for many values at once."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numba
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+
+def compiled(function: F) -> F:
+    """Compile at the first call, keep the code on disk, hold no lock while it runs."""
+    return cast("F", numba.njit(cache=True, nogil=True)(function))
+
+
+@compiled
 def count_below(cuts: Any, x: Any, place: Any) -> None:
     """Write how many of the sorted cuts, one at least, lie below each value; 0 for NaN.
 
