@@ -132,7 +132,7 @@ def floor(folder: Path, rows: int, threads: int, known_rows: int = 2_000) -> dic
     known = accounts(known_rows, 1)
     boosters = {
         name: lightgbm.LGBMClassifier(**TREES, n_jobs=1).fit(encoded(known, name), known[name]).booster_
-        for name in LABELS
+        for name in model.propensities
     }
     total: dict[str, float] = {"seconds": 0.0, "cpu_seconds": 0.0}
 
