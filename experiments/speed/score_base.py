@@ -125,14 +125,16 @@ def floor(folder: Path, rows: int, threads: int, known_rows: int = 2_000) -> dic
 
     model = icp.load(folder / "bundle")
 
-    def encoded(frame: Any, target: str) -> Any:
-        read = read_columns(conform(frame, model.schema), model.schema)
-        return model.propensities[target].ensemble.encoder.transform(read)
+    encoders = {name: model.propensities[name].ensemble.encoder for name in model.propensities}
+
+    def read(frame: Any) -> Any:
+        return read_columns(conform(frame, model.schema), model.schema)
 
     known = accounts(known_rows, 1)
+    columns = read(known)
     boosters = {
-        name: lightgbm.LGBMClassifier(**TREES, n_jobs=1).fit(encoded(known, name), known[name]).booster_
-        for name in model.propensities
+        name: lightgbm.LGBMClassifier(**TREES, n_jobs=1).fit(encoder.transform(columns), known[name]).booster_
+        for name, encoder in encoders.items()
     }
     total: dict[str, float] = {"seconds": 0.0, "cpu_seconds": 0.0}
 
@@ -145,15 +147,15 @@ def floor(folder: Path, rows: int, threads: int, known_rows: int = 2_000) -> dic
     add(start)
     found: dict[str, list[Any]] = {name: [] for name in boosters}
     for batch in table.to_batches(max_chunksize=16_384):
-        frame = batch.to_pandas()
+        columns = read(batch.to_pandas())
         for name, booster in boosters.items():
-            matrix = encoded(frame, name)
+            matrix = encoders[name].transform(columns)
             start = clock()
             found[name].append(booster.predict(matrix, num_threads=threads))
             add(start)
     start = clock()
-    columns = {name: np.concatenate(parts) for name, parts in found.items()}
-    pq.write_table(pa.table(columns), folder / "floor.parquet", compression="zstd")
+    scores = {name: np.concatenate(parts) for name, parts in found.items()}
+    pq.write_table(pa.table(scores), folder / "floor.parquet", compression="zstd")
     add(start)
     return {**total, "rows": table.num_rows}
 

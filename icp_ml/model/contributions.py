@@ -141,6 +141,8 @@ class _Flat:
         Shape (width, steps of all tables, then what each says of an unknown value).
     slopes
         What each of ``values`` adds per unit above its anchor; no columns if all are flat.
+    anchors
+        Where each of ``values`` is what a slope starts from.
     """
 
     columns: Ints

@@ -20,7 +20,7 @@ from icp_ml.model.encoding import Encoder, Part
 from icp_ml.model.ensemble import BASELINE, Ensemble
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.members import Member
-from icp_ml.model.metrics import metric_errors
+from icp_ml.model.metrics import WITH_ERROR, metric_errors
 from icp_ml.model.stacking import calibrated_loss, choose_weights, judges
 from icp_ml.statistics.threads import one_blas_thread
 
@@ -29,7 +29,7 @@ BAG_SHARE = 0.9
 CHOICE_ROWS = 60_000
 BAG_ROWS = 200_000
 
-CV_ERRORS = ("auc_error", "log_loss_error", "calibration_slope_error")
+CV_ERRORS = tuple(f"{name}_error" for name in WITH_ERROR)
 CV_NUMBERS = ("log_loss", "auc", "complexity", "weight", *CV_ERRORS)
 
 T = TypeVar("T")

@@ -147,6 +147,21 @@ def test_kernel_and_numpy_give_the_same_bits_alone_and_in_the_crowd(monkeypatch)
         np.testing.assert_array_equal(tables.raw_bags(X[[row]]), plain[1][:, [row]])
 
 
+def test_the_kernel_looks_flags_up_without_a_search(monkeypatch):
+    rng = np.random.default_rng(6)
+    X = (rng.random((500, 3)) < 0.4).astype(float)
+    y = (rng.random(500) < 0.3 + 0.4 * X[:, 0]).astype(float)
+    X[rng.random(500) < 0.2, 0] = np.nan
+    # Bagging off: one threshold per column.
+    tables = compile_steps([forest_of(fit_booster(X, y, {"num_leaves": 2}, 0, 30))], 3)
+    assert [len(table.thresholds) for table in tables.tables] == [1] * len(tables.tables)
+    assert tables.tables
+    plain = look_up(tables, X)
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
+    for one, other in zip(look_up(tables, X), plain, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_without_numba_the_numpy_path_is_taken(monkeypatch):
     X, y = data(4)
     tables = compile_steps([forest_of(fit_booster(X, y, PARAMS, 0, 20))], X.shape[1])

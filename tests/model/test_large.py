@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,6 +45,24 @@ def test_a_large_base_is_learnt_from_parts_of_it(monkeypatch) -> None:
     )
     low, high = model.interval(frame)
     assert (low <= high).all()
+
+
+def test_after_an_error_the_other_folds_are_not_learnt(monkeypatch) -> None:
+    learnt: list[str] = []
+
+    def failing(self, *args, **kwargs):
+        learnt.append(self.name)
+        if len(learnt) > 1:
+            time.sleep(0.05)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(fitting.Candidate, "path", failing)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 2)), np.tile([0, 1], 150)
+    with pytest.raises(RuntimeError, match="no memory"):
+        icp.PropensityClassifier(n_folds=5, n_jobs=1).fit(X, y)
+    # Six candidates, five folds, three times.
+    assert len(learnt) < 30
 
 
 def test_bags_of_most_accounts_count_as_before() -> None:

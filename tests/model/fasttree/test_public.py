@@ -48,6 +48,13 @@ def fast(booster: Any) -> FastTreeContributions:
     return FastTreeContributions(booster)
 
 
+def test_a_block_of_more_rows_than_a_tile_is_done_to_its_end(booster: Any) -> None:
+    rows = np.tile(make_rows(500, 12), (20, 1))
+    found = FastTreeContributions(booster, backend="numba").contributions(rows)
+    np.testing.assert_array_equal(found, np.tile(found[:500], (20, 1)))
+    np.testing.assert_allclose(found[:500], expected(booster, rows[:500]), rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("max_table_mb", [256, 0.01, 0])
 @pytest.mark.parametrize("kind", ["deep", "big_categories", "zero_as_missing"])
 def test_the_memory_budget_changes_no_value(kind: str, max_table_mb: float, X: np.ndarray) -> None:
