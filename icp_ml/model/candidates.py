@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from icp_ml.model.bands import EXPECTED, fit_band_path
+from icp_ml.model.bounded import BOUNDED_PENALTIES, BoundedModel, fit_bounded_path
 from icp_ml.model.columns import Floats
 from icp_ml.model.ebm import ROUNDS, fit_ebm_path
 from icp_ml.model.encoding import Part
 from icp_ml.model.estimator import booster_to_text, fit_booster, predict_path
 from icp_ml.model.linear import LinearModel
-from icp_ml.model.members import AdditiveMember, LinearMember, Member, StepMember, TreeMember
+from icp_ml.model.members import AdditiveMember, BoundedMember, LinearMember, Member, StepMember, TreeMember
 from icp_ml.model.ridge import PENALTIES, fit_linear_path
 from icp_ml.model.steps import StepModel
 
@@ -77,7 +78,7 @@ class Candidate:
         complexity: float,
         seed: int,
         weights: Floats | None = None,
-    ) -> str | LinearModel | StepModel:
+    ) -> str | LinearModel | StepModel | BoundedModel:
         """Fit one model of the bag."""
         if self.params is None:
             simpler = self.grid[: self.grid.index(complexity)] if self.chained else ()
@@ -93,12 +94,13 @@ class Candidate:
         grid: tuple[float, ...],
         seed: int,
         weights: Floats | None,
-    ) -> Sequence[LinearModel | StepModel]:
+    ) -> Sequence[LinearModel | StepModel | BoundedModel]:
         directions = np.array([part.direction for part in parts])
         if self.name in STEPPED:
             return STEPPED[self.name](X, y, grid, seed, weights, directions)
         scored = np.array([part.role in SCORED_ROLES for part in parts])
-        return fit_linear_path(X, y, scored, grid, weights, directions)
+        fit = fit_bounded_path if self.name == "bounded" else fit_linear_path
+        return fit(X, y, scored, grid, weights, directions)
 
     def is_worth(self, n_rows: int) -> bool:
         """Whether a default fit should try it on ``n_rows`` training rows."""
@@ -124,6 +126,8 @@ class Candidate:
         """Bind fitted models to a member."""
         if self.name in STEPPED:
             return StepMember.from_models(tuple(models), n_columns)
+        if self.name == "bounded":
+            return BoundedMember.from_models(tuple(models))
         if self.params is None:
             return LinearMember.from_models(tuple(models))
         if self.params["num_leaves"] == 2:
@@ -208,5 +212,6 @@ CANDIDATES: dict[str, Candidate] = {
     "bands": Candidate("bands", EXPECTED, None),
     "ebm": Candidate("ebm", ROUNDS, None, usual=False, chained=False),
     "logistic": Candidate("logistic", PENALTIES, None, usual=False),
+    "bounded": Candidate("bounded", BOUNDED_PENALTIES, None, usual=False),
 }
-DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "pruned", "large", "logistic")
+DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "pruned", "large", "logistic", "bounded")

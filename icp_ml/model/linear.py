@@ -18,7 +18,8 @@ class LinearModel:
     Parameters
     ----------
     knots
-        Per encoded column the (value, normal score) pairs of its transform, or None where values stay.
+        Per encoded column the (value, transformed value) pairs of its transform, flat beyond the outer
+        ones, or None where values stay.
     centre
         Mean of each transformed column; an unknown value counts as the mean.
     coefficients

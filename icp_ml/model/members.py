@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from icp_ml.errors import BundleError, InputMismatchError
 from icp_ml.model import linear, steps
+from icp_ml.model.bounded import BoundedModel, Bounds
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.estimator import booster_from_text
@@ -27,7 +30,7 @@ class Member(Protocol):
         """Expected log-odds, averaged over the bag."""
 
     def raw(self, X: Floats) -> Floats:
-        """Return log-odds averaged over the bag."""
+        """Return log-odds of the bag as a whole."""
 
     def raw_bags(self, X: Floats) -> Floats:
         """Return log-odds of each model of the bag, shape (bags, rows)."""
@@ -185,6 +188,57 @@ class LinearMember(_Tabled):
         return {"kind": "linear", "models": [model.to_state() for model in self.models]}, []
 
 
+@dataclass(frozen=True)
+class BoundedMember:
+    """Ridge logistic regressions whose chance stays between bounds.
+
+    Index and bounds are averaged over the bag, so that a row is looked up once: log-odds aren't averages of
+    those of the models, but within what sets these apart.
+    """
+
+    models: tuple[BoundedModel, ...]
+    tables: StepTables
+    bounds: Bounds
+
+    @classmethod
+    def from_models(cls, models: tuple[BoundedModel, ...]) -> BoundedMember:
+        """Put the lines of all models into one table per column."""
+        floor = sum(model.bounds.floor for model in models) / len(models)
+        gap = sum(model.bounds.gap for model in models) / len(models)
+        return cls(models, linear.tables_of(tuple(model.linear for model in models)), Bounds(floor, gap))
+
+    @property
+    def base(self) -> float:
+        """Log-odds of an account that is average in everything."""
+        return float(self.bounds.log_odds(self.tables.base.mean()))
+
+    def raw(self, X: Floats) -> Floats:
+        """Return log-odds of the bag as a whole."""
+        return self.bounds.log_odds(self.tables.raw(X))
+
+    def raw_bags(self, X: Floats) -> Floats:
+        """Return log-odds of each model, shape (bags, rows)."""
+        return self._each(self.tables.raw_bags(X))
+
+    def add_to(self, parts: Floats, X: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Add scaled contributions to ``parts``; return log-odds and those of each model."""
+        own = np.zeros(X.shape[::-1])
+        index, bags = self.tables.add_to(own, X, 1.0)
+        slopes = scale * self.bounds.slopes(index, float(self.tables.base.mean()))
+        for table in self.tables.tables:
+            parts[table.column] += slopes * own[table.column]
+        return self.bounds.log_odds(index), self._each(bags)
+
+    def _each(self, bags: Floats) -> Floats:
+        return np.array(
+            [model.bounds.log_odds(index) for model, index in zip(self.models, bags, strict=True)]
+        )
+
+    def to_state(self) -> tuple[dict[str, Any], list[str]]:
+        """Return a JSON-able dict and no texts."""
+        return {"kind": "bounded", "models": [model.to_state() for model in self.models]}, []
+
+
 def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
     """Rebuild a member from what its ``to_state`` gave.
 
@@ -195,6 +249,8 @@ def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
     """
     if state["kind"] == "linear":
         return LinearMember.from_models(tuple(map(LinearModel.from_state, state["models"])))
+    if state["kind"] == "bounded":
+        return BoundedMember.from_models(tuple(map(BoundedModel.from_state, state["models"])))
     if state["kind"] == "steps":
         return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
     if state["kind"] == "additive":

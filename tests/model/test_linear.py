@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from icp_ml.model import contributions
+from icp_ml.model import contributions, ridge
 from icp_ml.model.linear import LinearModel
 from icp_ml.model.members import LinearMember, member_from_state
 from icp_ml.model.ridge import fit_linear_path
@@ -103,3 +103,50 @@ def test_separable_outcomes_converge():
     X = np.column_stack([np.arange(40.0)])
     model = fit_linear_path(X, (X[:, 0] > 19).astype(float), np.array([True]), (256.0, 2.0))[-1]
     assert np.isfinite(model.raw(X)).all()
+
+
+def idle(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A number that is 0 in most rows and counts by its size elsewhere, and one that says nothing."""
+    rng = np.random.default_rng(seed)
+    minutes = np.where(rng.random(n) < 0.85, 0.0, rng.exponential(15.0, n))
+    X = np.column_stack([minutes, rng.normal(size=n)])
+    return X, (rng.random(n) < 1 / (1 + np.exp(1.0 - 0.12 * minutes))).astype(float)
+
+
+def test_a_number_counts_as_it_is_where_its_rank_says_less():
+    X, y = idle(3000, 0)
+    both = np.array([True, True])
+    model = fit_linear_path(X, y, both, (16.0, 2.0))[-1]
+    at = np.column_stack([[0.0, 10.0, 20.0, 30.0, 40.0], np.zeros(5)])
+    wanted = 0.12 * at[:, 0]
+    parts = model.contributions(at)[:, 0]
+    assert np.abs((parts - parts[0]) - wanted).max() < 0.8
+    # Ranks alone flatten: 30 minutes more would count about half of what they do.
+    ranks = np.interp(at[:, 0], *ridge._knots(X[:, 0]))
+    assert (ranks[4] - ranks[1]) / (ranks[1] - ranks[0]) < 1.0 < (parts[4] - parts[1]) / (parts[1] - parts[0])
+
+
+def test_a_number_that_says_nothing_seldom_counts_as_it_is():
+    both, ones = np.array([True, True]), np.ones(800)
+    lines = [ridge.Design.of(*idle(800, seed), both, ones).lines for seed in range(60)]
+    told = np.mean([[line.column for line in own].count(1) for own in lines])
+    assert told < 0.08
+
+
+def test_lines_and_scores_together_are_what_was_fitted():
+    X, y = idle(1500, 1)
+    X[::7, 0] = np.nan
+    both, ones = np.array([True, True]), np.ones(1500)
+    design = ridge.Design.of(X, y, both, ones)
+    assert [line.column for line in design.lines] == [0]
+    sizes = ridge.newton_path(design.Z, y, ones, (8.0,))[0]
+    np.testing.assert_allclose(design.model(sizes).raw(X), design.Z @ sizes, atol=1e-10)
+
+
+def test_few_or_equal_or_huge_numbers_are_no_line():
+    rng = np.random.default_rng(0)
+    y = (np.arange(200) % 2).astype(float)
+    for values in (np.full(200, 3.0), y * 5.0, np.where(np.arange(200) < 190, np.nan, rng.normal(size=200))):
+        assert ridge.Design.of(values[:, None], y, np.array([True]), np.ones(200)).lines == ()
+    huge = rng.choice([-1e308, 0.0, 1e308], 200)[:, None]
+    assert np.isfinite(fit_linear_path(huge, y, np.array([True]), (4.0,))[0].raw(huge)).all()
