@@ -132,7 +132,9 @@ def _kernel(content: bytes, version: str, reasons: int) -> Kernel:
             model = _unpacked(content, version)
             for batch in batches:
                 with quiet_gaps():
-                    scores, _ = score_batch(model, to_frame(batch, model.schema), reasons=reasons)
+                    scores, _ = score_batch(
+                        model, to_frame(batch, model.schema, threads=False), reasons=reasons
+                    )
                 yield from scores.to_batches()
 
     return score_partition

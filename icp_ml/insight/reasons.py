@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from icp_ml.data.schema import Schema
 from icp_ml.insight.predicates import number_text
@@ -21,7 +23,6 @@ Said = tuple[Ints, list[str]]
 #: Contributions smaller than this (log-odds) aren't worth a sentence.
 LEAST = 0.005
 _UNCLEAR = 1e-6
-_MANY_CENTS = 1 << 24
 
 
 def explain_rows(
@@ -66,30 +67,56 @@ def explain_rows(
     >>> explain_rows(parts, frame, schema, count=1).iloc[0].tolist()
     ['industry is Fintech (+0.42)', 'employees is 12 (-0.20)']
     """
-    values = contributions.to_numpy(dtype=np.float64)
     if read is None:
         present = Schema(tuple(f for f in schema.features if f.name in features.columns))
         read = read_columns(features, present)
+    values = contributions.to_numpy(dtype=np.float64)
+    shown = list(map(str, contributions.columns))
+    said = reason_texts(values, shown, features, schema, count=count, encoded=encoded, read=read)
+    columns = {name: texts.to_numpy(zero_copy_only=False) for name, texts in said.items()}
+    return pd.DataFrame(columns, index=contributions.index, columns=list(said), dtype=object)
+
+
+def reason_texts(
+    values: Array,
+    shown: list[str],
+    features: pd.DataFrame,
+    schema: Schema,
+    *,
+    count: int,
+    encoded: tuple[Array, Any] | None,
+    read: Columns,
+) -> dict[str, Any]:
+    """Return what :func:`explain_rows` does as arrow arrays of text by name.
+
+    ``values`` has a column per feature of ``shown``. Texts are put together by arrow, so that threads don't
+    wait for each other.
+    """
     n, width = values.shape
     rounded = np.ascontiguousarray(np.round(values, 9))
     chosen = np.concatenate([_largest(rounded, values, count, sign) for sign in (1, -1)], axis=1)
-    texts = np.full(chosen.size, None, dtype=object)
     flat = chosen.ravel()
+    codes: Ints = np.full(flat.size, -1, dtype=np.int64)
+    cents: Ints = np.zeros(flat.size, dtype=np.int64)
+    texts: list[str] = []
     order = np.argsort(flat, kind="stable")
     ends = np.searchsorted(flat[order], np.arange(width + 1))
-    for j, feature in enumerate(map(str, contributions.columns)):
+    for j, feature in enumerate(shown):
         places = order[ends[j] : ends[j + 1]]
         if not len(places):
             continue
         rows = places // chosen.shape[1]
         signs = np.where(places % chosen.shape[1] < count, 1, -1)
         if feature in read.tools:
-            said = _stack_texts(feature, features[feature], read, rows, signs, encoded)
+            own, said = _stack_texts(feature, features[feature], read, rows, signs, encoded)
         else:
-            said = _said(feature, schema, read, rows)
-        texts[places] = _with_amounts(said, values[rows, j])
+            own, said = _said(feature, schema, read, rows)
+        codes[places] = own + len(texts)
+        cents[places] = _cents(values[rows, j])
+        texts += said
     names = [f"{name}_{number + 1}" for name in ("reason", "risk") for number in range(count)]
-    return pd.DataFrame(texts.reshape(chosen.shape), columns=names, index=contributions.index, dtype=object)
+    shape = (n, len(names))
+    return dict(zip(names, _with_amounts(texts, codes.reshape(shape), cents.reshape(shape)), strict=True))
 
 
 def _largest(rounded: Array, values: Array, count: int, sign: int) -> Ints:
@@ -107,19 +134,29 @@ def _largest(rounded: Array, values: Array, count: int, sign: int) -> Ints:
     return found
 
 
-def _with_amounts(said: Said, amounts: Array) -> npt.NDArray[np.object_]:
-    """Append each amount with two decimals; a text is made once for all rows that share it."""
-    codes, texts = said
+def _cents(amounts: Array) -> Ints:
+    """Return amounts in hundredths, rounded as python rounds them."""
     hundredths = amounts * 100.0
     cents = np.rint(hundredths)
     # Beside a half, python's own rounding of the float decides.
     unclear = np.flatnonzero(np.abs(np.abs(hundredths - cents) - 0.5) < _UNCLEAR)
     cents[unclear] = [round(float(f"{amount:+.2f}") * 100) for amount in amounts[unclear].tolist()]
-    key, distinct = pd.factorize(codes * _MANY_CENTS + cents.astype(np.int64) + _MANY_CENTS // 2)
-    code, cent = distinct // _MANY_CENTS, distinct % _MANY_CENTS - _MANY_CENTS // 2
-    made = np.empty(len(distinct), dtype=object)
-    made[:] = [f"{texts[c]} ({v / 100:+.2f})" for c, v in zip(code.tolist(), cent.tolist(), strict=True)]
-    return np.asarray(made[key])
+    return cents.astype(np.int64)
+
+
+def _with_amounts(texts: list[str], codes: Ints, cents: Ints) -> list[Any]:
+    """Return an arrow array per column of codes: the text of each code and its amount, null where it's -1."""
+    place, distinct = pd.factorize(cents.ravel())
+    amounts = pa.array([f"({value / 100:+.2f})" for value in distinct.tolist()], type=pa.string())
+    said, place_of = pa.array(texts, type=pa.string()), place.reshape(cents.shape)
+    return [
+        pc.binary_join_element_wise(
+            said.take(pa.array(codes[:, k], mask=codes[:, k] < 0)),
+            amounts.take(pa.array(place_of[:, k])),
+            " ",
+        )
+        for k in range(codes.shape[1])
+    ]
 
 
 def _said(feature: str, schema: Schema, read: Columns, rows: Ints) -> Said:

@@ -156,7 +156,7 @@ def read_columns(frame: pd.DataFrame, schema: Schema) -> Columns:
         if feature.kind == "category":
             categories[feature.name] = _read_categories(column)
         elif feature.kind == "technologies":
-            tools[feature.name] = _read_tools(column)
+            tools[feature.name] = read_tools(column)[0]
         else:
             numbers[feature.name] = _read_numbers(column, feature)
     return Columns(len(frame), numbers, categories, tools)
@@ -259,26 +259,35 @@ def _read_categories(column: pd.Series) -> Categories:
     return Categories(lookup[codes], tuple(levels))
 
 
-def _read_tools(column: pd.Series) -> Tools:
+def read_tools(column: pd.Series) -> tuple[Tools, list[str]]:
+    """Return a technologies column as a sparse matrix, and the spellings that occur in it.
+
+    Raises
+    ------
+    InputMismatchError
+        If its cells are no lists.
+    """
     lists = as_lists(column)
     known = lists.is_valid().to_numpy(zero_copy_only=False).astype(bool)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     encoded = lists.flatten().dictionary_encode()
-    spellings = [fold_tool(text) for text in encoded.dictionary.to_pylist()]
-    names = sorted({name for name in spellings if name})
+    spellings = encoded.dictionary.to_pylist()
+    folded = [fold_tool(text) for text in spellings]
+    names = sorted({name for name in folded if name})
     place = {name: code for code, name in enumerate(names)}
-    lookup = np.array([place.get(name, -1) for name in spellings] + [-1], dtype=np.int64)
+    lookup = np.array([place.get(name, -1) for name in folded] + [-1], dtype=np.int64)
     codes = lookup[pc.fill_null(encoded.indices, len(spellings)).to_numpy(zero_copy_only=False)]
-    rows = np.repeat(np.arange(len(column), dtype=np.int64), lengths)
     named = codes >= 0
-    starts = np.zeros(len(column) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rows[named], minlength=len(column)), out=starts[1:])
+    if not named.all():
+        rows = np.repeat(np.arange(len(column), dtype=np.int64), lengths)
+        codes, lengths = codes[named], np.bincount(rows[named], minlength=len(column))
+    starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     uses = sparse.csr_matrix(
-        (np.ones(int(named.sum()), dtype=np.int32), codes[named], starts), shape=(len(column), len(names))
+        (np.ones(len(codes), dtype=np.int32), codes, starts), shape=(len(column), len(names))
     )
     uses.sum_duplicates()
     uses.data[:] = 1
-    return Tools(uses, tuple(names), known)
+    return Tools(uses, tuple(names), known), spellings
 
 
 def as_lists(column: pd.Series) -> Any:

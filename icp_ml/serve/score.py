@@ -20,11 +20,11 @@ from scipy.special import expit
 
 from icp_ml.data.kinds import code_base
 from icp_ml.errors import ConfigError, InputWarning
-from icp_ml.insight.reasons import explain_rows
-from icp_ml.model.columns import Columns, read_columns
+from icp_ml.insight.reasons import reason_texts
+from icp_ml.model.columns import Columns
 from icp_ml.serve.match import icp_match
 from icp_ml.serve.reference import tiers
-from icp_ml.serve.scoreinput import conformed
+from icp_ml.serve.scoreinput import read_input
 
 if TYPE_CHECKING:
     from icp_ml.serve.icpmodel import IcpModel
@@ -162,8 +162,7 @@ def _scored(model: IcpModel, features: pd.DataFrame, reasons: int) -> tuple[dict
     if reasons < 0:
         raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
     absent = dict.fromkeys(absent_features(model, features.columns), len(features))
-    table = conformed(features, model.schema)
-    read = read_columns(table, model.schema)
+    table, read = read_input(features, model.schema)
     numbers, texts = _explained(model, table, read, reasons)
     match, refused = icp_match(model.profile, table)
     columns: dict[str, Any] = {
@@ -182,6 +181,8 @@ def _scored(model: IcpModel, features: pd.DataFrame, reasons: int) -> tuple[dict
 def _arrow(values: Any, kind: Any, rows: int) -> Any:
     if isinstance(values, str):
         return pa.repeat(pa.scalar(values, kind), rows)
+    if isinstance(values, pa.ChunkedArray):
+        return values
     return pa.array(values.array if isinstance(values, pd.Series) else values, type=kind, from_pandas=True)
 
 
@@ -194,10 +195,10 @@ def absent_features(model: IcpModel, columns: Iterable[object]) -> list[str]:
 
 def _explained(
     model: IcpModel, table: pd.DataFrame, read: Columns, count: int
-) -> tuple[dict[str, Floats], dict[str, npt.NDArray[np.object_]]]:
+) -> tuple[dict[str, Floats], dict[str, Any]]:
     """Return the numbers and the texts of every row, block by block: encoded matrices are wide."""
     numbers: list[dict[str, Floats]] = []
-    texts: list[pd.DataFrame] = []
+    texts: list[dict[str, Any]] = []
     for start in range(0, max(len(table), 1), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         own = read.take(rows)
@@ -207,12 +208,8 @@ def _explained(
             texts.append(_reasons(model, table.iloc[rows], own, parts, count))
     return (
         {name: np.concatenate([block[name] for block in numbers]) for name in NUMBERS},
-        {name: np.concatenate([block[name].to_numpy() for block in texts]) for name in _names(texts)},
+        {name: pa.chunked_array([block[name] for block in texts]) for name in (texts[0] if texts else ())},
     )
-
-
-def _names(texts: list[pd.DataFrame]) -> list[str]:
-    return list(texts[0].columns) if texts else []
 
 
 def _numbers(model: IcpModel, read: Columns, *, explain: bool) -> tuple[dict[str, Floats], Floats | None]:
@@ -244,21 +241,26 @@ def _numbers(model: IcpModel, read: Columns, *, explain: bool) -> tuple[dict[str
     return numbers, parts if explain else None
 
 
-def _reasons(model: IcpModel, table: pd.DataFrame, read: Columns, parts: Floats, count: int) -> pd.DataFrame:
-    """Name what pushes an account's chance up and down."""
+def _reasons(
+    model: IcpModel, table: pd.DataFrame, read: Columns, parts: Floats, count: int
+) -> dict[str, Any]:
+    """Name what pushes an account's chance up and down; arrow arrays of text."""
     target = "retained" if "retained" in model.ensembles else "expanded"
     encoder = model.ensembles[target].encoder
     summed = np.zeros((len(model.schema.names), len(table)))
     for j, source in enumerate(encoder.source_of.tolist()):
         summed[source] += parts[:, j]
-    contributions = pd.DataFrame(np.ascontiguousarray(summed.T), columns=model.schema.names)
-    return explain_rows(contributions, table, model.schema, count=count, encoded=(parts, encoder), read=read)
+    values = np.ascontiguousarray(summed.T)
+    shown, encoded = model.schema.names, (parts, encoder)
+    return reason_texts(values, shown, table, model.schema, count=count, encoded=encoded, read=read)
 
 
 def _column(values: Any, rows: int) -> pd.Series[Any]:
     """Return a column whose dtype doesn't depend on what happens to be in the batch."""
     if isinstance(values, str):
         return pd.Series([values], dtype=object).repeat(rows).reset_index(drop=True)
+    if isinstance(values, pa.ChunkedArray):
+        return pd.Series(values.to_numpy(), dtype=object)
     if isinstance(values, pd.Series):
         return values.astype(object)
     if values.dtype == object:

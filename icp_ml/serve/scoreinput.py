@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,33 @@ import pyarrow as pa
 from icp_ml.data.conform import conform
 from icp_ml.data.ids import are_clean_ids
 from icp_ml.data.schema import Feature, Schema
-from icp_ml.data.values import clean_text
+from icp_ml.data.values import TEXT_DTYPE, text_of
 from icp_ml.errors import InputMismatchError
+from icp_ml.model.columns import Columns, Tools, as_lists, read_columns, read_tools
 
 
-def conformed(features: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def read_input(features: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, Columns]:
+    """Return what :func:`icp_ml.data.conform.conform` makes of a frame, and its columns as arrays.
+
+    The dtype of categories may differ from that of ``conform``, and so may the order of tools that an account
+    has.
+    """
+    tools = _plain_tools(features, schema)
+    table = conformed(features, schema, frozenset(tools))
+    others = tuple(feature for feature in schema.features if feature.name not in tools)
+    read = read_columns(table, replace(schema, features=others))
+    ordered = {name: tools.get(name) or read.tools[name] for name in schema.of_kind("technologies")}
+    return table, replace(read, tools=ordered)
+
+
+def conformed(features: pd.DataFrame, schema: Schema, clean: frozenset[str] = frozenset()) -> pd.DataFrame:
     """Return what :func:`icp_ml.data.conform.conform` does, up to the dtype of categories.
 
-    Numbers, true/false as numbers and categories of few levels are taken as they are, account ids that are
-    clean text too; only the rest goes through ``conform``, and everything does where something is wrong, so
-    that its messages hold.
+    Numbers, true/false as numbers and categories of few levels are taken as they are, the columns named in
+    ``clean`` and account ids that are clean text too; only the rest goes through ``conform``, and everything
+    does where something is wrong, so that its messages hold.
     """
-    plain = _plain_columns(features, schema)
+    plain = _plain_columns(features, schema, clean)
     name = schema.account_id if schema.account_id in features.columns else "account_id"
     ids = _clean_ids(features[name]) if list(features.columns).count(name) == 1 else None
     if not plain and ids is None:
@@ -44,20 +60,43 @@ def conformed(features: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
-def _plain_columns(features: pd.DataFrame, schema: Schema) -> dict[str, pd.Series[Any]]:
-    """Return the feature columns that need no reading; none where a column is absent or there twice."""
-    names = list(features.columns)
-    if len(set(names)) < len(names):
+def _plain_columns(
+    features: pd.DataFrame, schema: Schema, clean: frozenset[str]
+) -> dict[str, pd.Series[Any]]:
+    """Return the feature columns that need no reading; none where a column is there twice."""
+    if features.columns.has_duplicates:
         return {}
     found = {
-        feature.name: _plain(features[feature.name], feature)
+        feature.name: _plain(features[feature.name], feature, feature.name in clean)
         for feature in schema.features
         if feature.name in features.columns
     }
     return {name: column for name, column in found.items() if column is not None}
 
 
-def _plain(column: pd.Series[Any], feature: Feature) -> pd.Series[Any] | None:
+def _plain_tools(features: pd.DataFrame, schema: Schema) -> dict[str, Tools]:
+    """Return the technologies columns that cleaning would leave as they are but for the order of tools."""
+    if features.columns.has_duplicates:
+        return {}
+    found = {
+        name: _tools(features[name]) for name in schema.of_kind("technologies") if name in features.columns
+    }
+    return {name: tools for name, tools in found.items() if tools is not None}
+
+
+def _tools(column: pd.Series[Any]) -> Tools | None:
+    kind = column.dtype.pyarrow_dtype if isinstance(column.dtype, pd.ArrowDtype) else pa.null()
+    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+        return None
+    tools, spellings = read_tools(column)
+    # A tool that is there twice, is empty or unknown isn't among the uses.
+    whole = tools.uses.nnz == len(as_lists(column).flatten())
+    return tools if whole and all(text_of(tool) == tool for tool in spellings) else None
+
+
+def _plain(column: pd.Series[Any], feature: Feature, is_clean: bool) -> pd.Series[Any] | None:
+    if is_clean:
+        return column.reset_index(drop=True)
     if feature.kind == "category":
         return _cleaned(column) if isinstance(column.dtype, pd.CategoricalDtype) else None
     if feature.kind == "technologies" or not isinstance(column.dtype, np.dtype):
@@ -73,14 +112,30 @@ def _plain(column: pd.Series[Any], feature: Feature) -> pd.Series[Any] | None:
 
 
 def _cleaned(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Clean the levels that occur, once each."""
-    codes = column.cat.codes.to_numpy()
-    used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(column.cat.categories)))
-    texts = clean_text(pd.Series(column.cat.categories[used]))
-    place, levels = pd.factorize(texts)
-    target: npt.NDArray[np.int64] = np.full(len(column.cat.categories) + 1, -1, dtype=np.int64)
-    target[used] = place
-    return pd.Series(pd.Categorical.from_codes(target[codes], categories=pd.Index(levels)), copy=False)
+    """Clean the levels, once each."""
+    codes, levels = column.cat.codes.to_numpy(), column.cat.categories
+    if len(levels) > len(codes):
+        column = column.cat.remove_unused_categories()
+        codes, levels = column.cat.codes.to_numpy(), column.cat.categories
+    known = tuple(levels)
+    # 1, 1.0 and True are one key, but not one text.
+    clean = _clean_levels if levels.inferred_type == "string" else _clean_levels.__wrapped__
+    place, dtype = clean(known)
+    return pd.Series(pd.Categorical.from_codes(place[codes], dtype=dtype), copy=False)
+
+
+@lru_cache(maxsize=256)
+def _clean_levels(levels: tuple[object, ...]) -> tuple[npt.NDArray[np.int64], pd.CategoricalDtype]:
+    """Return the code of each clean level (-1: none; last: of a missing value) and their dtype.
+
+    Kept, because batch after batch has the same levels.
+    """
+    texts = [text_of(level) for level in levels]
+    places = {text: code for code, text in enumerate(dict.fromkeys(t for t in texts if t is not None))}
+    codes = [-1 if text is None else places[text] for text in texts]
+    return np.array([*codes, -1], dtype=np.int64), pd.CategoricalDtype(
+        pd.Index(list(places), dtype=TEXT_DTYPE)
+    )
 
 
 def _clean_ids(column: pd.Series[Any]) -> pd.Series[Any] | None:

@@ -99,11 +99,14 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[pd.DataFrame]:
+def read_batches(
+    path: Path, schema: Schema, batch_rows: int, *, threads: bool = True
+) -> Iterator[pd.DataFrame]:
     """Read the columns that a schema needs, a batch of rows at a time.
 
     Categories come as arrow dictionaries, lists stay arrow lists; the cells of a csv file are text. Folders
-    such as ``region=EMEA`` on the path are columns of the files below them.
+    such as ``region=EMEA`` on the path are columns of the files below them. ``threads`` lets arrow read and
+    convert columns beside each other.
 
     Raises
     ------
@@ -112,17 +115,21 @@ def read_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[pd.Dat
     """
     partition = {name: value for name, value in _partition(path).items() if is_wanted(name, schema)}
     with _named(path):
-        batches = _csv_batches(path, schema) if is_csv(path) else _parquet_batches(path, schema, batch_rows)
+        batches = (
+            _csv_batches(path, schema, threads)
+            if is_csv(path)
+            else _parquet_batches(path, schema, batch_rows, threads)
+        )
         for batch in batches:
             for start in range(0, batch.num_rows, batch_rows):
-                frame = to_frame(batch.slice(start, batch_rows), schema)
+                frame = to_frame(batch.slice(start, batch_rows), schema, threads=threads)
                 for name, value in partition.items():
                     if name not in frame:
                         frame[name] = np.full(len(frame), value, dtype=object)
                 yield frame
 
 
-def _parquet_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[Any]:
+def _parquet_batches(path: Path, schema: Schema, batch_rows: int, threads: bool) -> Iterator[Any]:
     with pq.ParquetFile(path) as probe:
         arrow = probe.schema_arrow
         runs = _runs([probe.metadata.row_group(g).num_rows for g in range(probe.num_row_groups)], batch_rows)
@@ -134,7 +141,9 @@ def _parquet_batches(path: Path, schema: Schema, batch_rows: int) -> Iterator[An
     ]
     with pq.ParquetFile(path, read_dictionary=texts) as reader:
         for run in runs:
-            yield from reader.iter_batches(batch_size=batch_rows, columns=wanted, row_groups=run)
+            yield from reader.iter_batches(
+                batch_size=batch_rows, columns=wanted, row_groups=run, use_threads=threads
+            )
 
 
 def _runs(sizes: list[int], batch_rows: int) -> list[list[int]]:
@@ -150,14 +159,14 @@ def _runs(sizes: list[int], batch_rows: int) -> list[list[int]]:
     return runs
 
 
-def _csv_batches(path: Path, schema: Schema) -> Iterator[Any]:
+def _csv_batches(path: Path, schema: Schema, threads: bool) -> Iterator[Any]:
     with _open_csv(path, None) as probe:
         wanted = [name for name in probe.schema.names if is_wanted(name, schema)]
-    with _open_csv(path, wanted) as stream:
+    with _open_csv(path, wanted, threads) as stream:
         yield from stream
 
 
-def _open_csv(path: Path, columns: list[str] | None) -> Any:
+def _open_csv(path: Path, columns: list[str] | None, threads: bool = True) -> Any:
     """Open a csv file with all cells as text, so that no batch guesses at a column's type."""
     opener = gzip.open if path.name.endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
@@ -175,7 +184,8 @@ def _open_csv(path: Path, columns: list[str] | None) -> Any:
             null_values=[""],
             strings_can_be_null=True,
         )
-    return pa.csv.open_csv(path, parse_options=parse, convert_options=convert)
+    reading = pa.csv.ReadOptions(use_threads=threads)
+    return pa.csv.open_csv(path, parse_options=parse, convert_options=convert, read_options=reading)
 
 
 def is_wanted(name: str, schema: Schema) -> bool:
@@ -189,7 +199,7 @@ def _partition(path: Path) -> Mapping[str, str | None]:
     return {name: None if value == _NO_VALUE else unquote(value) for name, value in pairs}
 
 
-def to_frame(batch: Any, schema: Schema) -> pd.DataFrame:
+def to_frame(batch: Any, schema: Schema, *, threads: bool = True) -> pd.DataFrame:
     """Return a record batch as a frame: categories as dictionaries, lists as arrow lists."""
     kinds = {feature.name: feature.kind for feature in schema.features}
     columns = [
@@ -197,7 +207,7 @@ def to_frame(batch: Any, schema: Schema) -> pd.DataFrame:
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
     encoded = pa.RecordBatch.from_arrays(columns, names=batch.schema.names) if columns else batch
-    return pd.DataFrame(encoded.to_pandas(types_mapper=_list_columns))
+    return pd.DataFrame(encoded.to_pandas(types_mapper=_list_columns, use_threads=threads))
 
 
 def _simplified(column: Any, kind: str | None) -> Any:

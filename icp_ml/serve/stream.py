@@ -164,7 +164,7 @@ def score_parquet(
             if entry is None:
                 remove(files_of(part), folder)
                 own = InputGaps()
-                batches = read_batches(path, model.schema, batch_rows)
+                batches = read_batches(path, model.schema, batch_rows, threads=job.n_jobs > 1)
                 for batch_gaps in write_part(job, batches, part, wanted):
                     own += batch_gaps
                     if progress is not None:
