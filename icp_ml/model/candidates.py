@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from icp_ml.model.bands import EXPECTED, fit_band_path
-from icp_ml.model.bounded import BOUNDED_PENALTIES, BoundedModel, fit_bounded_path
+from icp_ml.model.bounded import BoundedModel
+from icp_ml.model.boundedfit import BOUNDED_PENALTIES, fit_bounded_path
 from icp_ml.model.columns import Floats
 from icp_ml.model.ebm import ROUNDS, fit_ebm_path
 from icp_ml.model.encoding import Part
@@ -212,6 +213,6 @@ CANDIDATES: dict[str, Candidate] = {
     "bands": Candidate("bands", EXPECTED, None),
     "ebm": Candidate("ebm", ROUNDS, None, usual=False, chained=False),
     "logistic": Candidate("logistic", PENALTIES, None, usual=False),
-    "bounded": Candidate("bounded", BOUNDED_PENALTIES, None, usual=False),
+    "bounded": Candidate("bounded", BOUNDED_PENALTIES, None, usual=False, chained=False),
 }
 DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "pruned", "large", "logistic", "bounded")

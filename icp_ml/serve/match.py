@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +19,22 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
+MATCHES = pd.CategoricalDtype(["unknown", "not_fit", "fit"])
+_NOT_FIT, _FIT = 1, 2
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Rules:
+    """What a profile demands: conditions that all hold, any that refuses, and lists of which one holds."""
+
+    musts: list[Predicate]
+    refusals: list[Predicate]
+    segments: list[list[Predicate]]
+
 
 def icp_match(
     profile: Profile | None, features: pd.DataFrame
-) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.bool_]]:
+) -> tuple[pd.Categorical, npt.NDArray[np.bool_]]:
     """Decide for each row whether it fits the profile.
 
     A row that matches a hard-no doesn't fit. Else it fits when a segment or all must-haves match; it doesn't
@@ -42,24 +56,33 @@ def icp_match(
         Rows that match a hard-no.
     """
     rows = len(features)
-    answer = np.full(rows, "unknown", dtype=object)
+    answer, refused = np.zeros(rows, dtype=np.int8), np.zeros(rows, dtype=bool)
     if profile is None:
-        return answer, np.zeros(rows, dtype=bool)
-    musts = _traits(profile.traits, "must_have")
-    segments = [_all_true(conditions, features) for conditions in _segments(profile.segments)]
-    refused = np.zeros(rows, dtype=bool)
-    for trait in _traits(profile.traits, "hard_no"):
+        return pd.Categorical.from_codes(answer, dtype=MATCHES), refused
+    rules = _rules(profile)
+    segments = [_all_true(conditions, features) for conditions in rules.segments]
+    for trait in rules.refusals:
         refused |= trait.mask(features) == 1.0
-    if musts:
-        all_musts = _all_true(musts, features)
-        answer[all_musts == 1.0] = "fit"
-        answer[all_musts == 0.0] = "not_fit"
+    if rules.musts:
+        all_musts = _all_true(rules.musts, features)
+        answer[all_musts == 1.0] = _FIT
+        answer[all_musts == 0.0] = _NOT_FIT
     elif segments:
-        answer[_all_of([1.0 - mask for mask in segments], rows) == 1.0] = "not_fit"
+        answer[_all_of([1.0 - mask for mask in segments], rows) == 1.0] = _NOT_FIT
     for mask in segments:
-        answer[mask == 1.0] = "fit"
-    answer[refused] = "not_fit"
-    return answer, refused
+        answer[mask == 1.0] = _FIT
+    answer[refused] = _NOT_FIT
+    return pd.Categorical.from_codes(answer, dtype=MATCHES), refused
+
+
+@lru_cache(maxsize=4)
+def _rules(profile: Profile) -> _Rules:
+    """Read the rules of a profile once, not for every batch."""
+    return _Rules(
+        _traits(profile.traits, "must_have"),
+        _traits(profile.traits, "hard_no"),
+        _segments(profile.segments),
+    )
 
 
 def _traits(traits: pd.DataFrame, role: str) -> list[Predicate]:

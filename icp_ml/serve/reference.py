@@ -23,8 +23,9 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 PERCENTILES = np.linspace(0.0, 100.0, 101)
-TIERS = (("A", 80.0), ("B", 50.0), ("C", 20.0))
-LOWEST_TIER = "D"
+TIERS = pd.CategoricalDtype(["D", "C", "B", "A"])
+TIER_STARTS = (20.0, 50.0, 80.0)
+APPLICABILITY = pd.CategoricalDtype(["in", "edge", "out"])
 _RATIO_CAP_QUANTILE = 0.99
 
 
@@ -150,7 +151,7 @@ class Reference:
                 counts[name] = new
         return counts
 
-    def applicability(self, columns: Columns) -> npt.NDArray[np.object_]:
+    def applicability(self, columns: Columns) -> pd.Categorical:
         """Return ``in``, ``edge`` or ``out`` per row, see :mod:`icp_ml.serve.applicability`."""
         return applicability_of(self.typicality.percentile(columns))
 
@@ -189,7 +190,7 @@ class Reference:
         )
 
 
-def tiers(icp_fit: Floats, capped: Flags) -> npt.NDArray[np.object_]:
+def tiers(icp_fit: Floats, capped: Flags) -> pd.Categorical:
     """Return the tier of each account: A from 80, B from 50, C from 20, else D; capped rows are D.
 
     Examples
@@ -197,14 +198,11 @@ def tiers(icp_fit: Floats, capped: Flags) -> npt.NDArray[np.object_]:
     >>> tiers(np.array([99.0, 50.0, 19.9, 99.0]), np.array([False, False, False, True])).tolist()
     ['A', 'B', 'D', 'D']
     """
-    tier = np.full(len(icp_fit), LOWEST_TIER, dtype=object)
-    for name, least in reversed(TIERS):
-        tier[icp_fit >= least] = name
-    tier[capped] = LOWEST_TIER
-    return tier
+    passed = sum((icp_fit >= least).astype(np.int8) for least in TIER_STARTS)
+    return pd.Categorical.from_codes(np.where(capped, 0, passed), dtype=TIERS)
 
 
-def applicability_of(percentile: Floats) -> npt.NDArray[np.object_]:
+def applicability_of(percentile: Floats) -> pd.Categorical:
     """Return ``in``, ``edge`` or ``out`` per percentile of atypicality.
 
     Examples
@@ -212,10 +210,8 @@ def applicability_of(percentile: Floats) -> npt.NDArray[np.object_]:
     >>> applicability_of(np.array([50.0, 97.5, 99.9])).tolist()
     ['in', 'edge', 'out']
     """
-    answer = np.full(len(percentile), "in", dtype=object)
-    answer[percentile >= EDGE] = "edge"
-    answer[percentile >= OUT] = "out"
-    return answer
+    passed = (percentile >= EDGE).astype(np.int8) + (percentile >= OUT)
+    return pd.Categorical.from_codes(passed, dtype=APPLICABILITY)
 
 
 def _has_new(columns: Columns, name: str, seen: frozenset[str]) -> Flags:

@@ -183,6 +183,8 @@ def _arrow(values: Any, kind: Any, rows: int) -> Any:
         return pa.repeat(pa.scalar(values, kind), rows)
     if isinstance(values, pa.ChunkedArray):
         return values
+    if isinstance(values, pd.Categorical):
+        return pa.array(values).cast(kind)
     return pa.array(values.array if isinstance(values, pd.Series) else values, type=kind, from_pandas=True)
 
 
@@ -261,10 +263,8 @@ def _column(values: Any, rows: int) -> pd.Series[Any]:
         return pd.Series([values], dtype=object).repeat(rows).reset_index(drop=True)
     if isinstance(values, pa.ChunkedArray):
         return pd.Series(values.to_numpy(), dtype=object)
-    if isinstance(values, pd.Series):
-        return values.astype(object)
-    if values.dtype == object:
-        return pd.Series(np.where(pd.isna(values), None, values), dtype=object)
+    if isinstance(values, pd.Series | pd.Categorical):
+        return pd.Series(values).astype(object)
     return pd.Series(values)
 
 

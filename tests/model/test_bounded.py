@@ -12,7 +12,8 @@ from scipy.special import expit
 
 from icp_ml import PropensityClassifier
 from icp_ml.model import contributions
-from icp_ml.model.bounded import BOUNDED_PENALTIES, Bounds, _posterior, fit_bounded_path
+from icp_ml.model.bounded import Bounds
+from icp_ml.model.boundedfit import BOUNDED_PENALTIES, _posterior, fit_bounded_path
 from icp_ml.model.members import BoundedMember, member_from_state
 from tests.model.bases import look_up
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,16 @@ SEGMENT = [
 ]
 
 
-def profile(
-    *traits: dict, segments: tuple = (), lift: float = 0.1, target: str = "retained"
-) -> SimpleNamespace:
-    return SimpleNamespace(
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The part of a profile that rules are read from."""
+
+    traits: pd.DataFrame
+    segments: pd.DataFrame
+
+
+def profile(*traits: dict, segments: tuple = (), lift: float = 0.1, target: str = "retained") -> Found:
+    return Found(
         traits=pd.DataFrame(list(traits), columns=["feature", "operator", "value", "role"]),
         segments=pd.DataFrame(
             {"conditions": [json.dumps(s) for s in segments], "lift": lift, "target": target}
@@ -31,7 +37,7 @@ def profile(
     )
 
 
-def answer(found: SimpleNamespace | None, **row: object) -> str:
+def answer(found: Found | None, **row: object) -> str:
     values: dict[str, object] = {"size": 20.0, "industry": "Retail", "stack": []}
     values |= row
     features = pd.DataFrame({name: [value] for name, value in values.items()})
@@ -86,3 +92,8 @@ def test_a_segment_that_churns_less_is_a_fit() -> None:
 def test_hard_no_rows_are_reported_for_the_tier() -> None:
     features = pd.DataFrame({"industry": ["Public", "Retail", None], "size": [20.0] * 3})
     assert icp_match(profile(HARD_NO), features)[1].tolist() == [True, False, False]
+
+
+def test_each_profile_has_rules_of_its_own():
+    one, other = profile(MUST), profile({**MUST, "value": "[30, null]"})
+    assert [answer(found) for found in (one, other, one)] == ["fit", "not_fit", "fit"]
