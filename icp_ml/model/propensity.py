@@ -38,9 +38,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (up to 7 leaves), ``"deep"`` (up
         to 16), ``"bands"`` (bands, levels and tools, averaged over which of them), which share the weight
         alike as long as nothing speaks for others; up to 3,000 rows ``"random"`` (random thresholds) and
-        ``"pruned"`` (no splits that gain little), above 5,000 ``"large"`` (up to 63 leaves), ``"logistic"``
-        (also the baseline), ``"bounded"`` (the same between a floor and a ceiling) and, if asked for,
-        ``"ebm"`` (``icp-ml[ebm]``), which have to earn theirs.
+        ``"pruned"`` (no splits that gain little), above 5,000 ``"large"`` (up to 63 leaves), ``"logistic"``,
+        ``"bounded"`` (within a floor and a ceiling) and ``"ebm"`` (``icp-ml[ebm]``) have to earn theirs.
     n_bags
         Models averaged in the final fit, each on 90 % of the accounts.
     n_folds
