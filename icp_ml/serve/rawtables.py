@@ -60,7 +60,7 @@ def score_tables(
     technology_aliases: Mapping[str, str] | None = None,
     technology_grace_days: int = 0,
     bucket_rows: int = BUCKET_ROWS,
-    batch_rows: int = 32_768,
+    batch_rows: int = 16_384,
     overwrite: bool = False,
     format: Format = "parquet",
     partition_by: Partition | None = None,

@@ -90,7 +90,7 @@ def score_parquet(
     out: str | Path,
     *,
     reasons: int = 3,
-    batch_rows: int = 32_768,
+    batch_rows: int = 16_384,
     overwrite: bool = False,
     resume: bool = False,
     format: Format = "parquet",
