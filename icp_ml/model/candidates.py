@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -40,9 +40,8 @@ class Candidate:
         LightGBM parameters; None for the others.
     usual
         Whether it has weight where nothing speaks for other candidates; the rest must earn theirs.
-    suits
-        Whether it is worth its time with few rows (up to :data:`SMALL_ROWS`), with many (above
-        :data:`LARGE_ROWS`), or with any number.
+    least_rows, most_rows
+        It is worth its time with more than so many training rows, and up to so many.
     chained
         Whether a model without trees starts from the one of the complexity before.
     """
@@ -51,7 +50,8 @@ class Candidate:
     grid: tuple[float, ...]
     params: dict[str, Any] | None
     usual: bool = True
-    suits: Literal["few", "many", "any"] = "any"
+    least_rows: int = 0
+    most_rows: float = np.inf
     chained: bool = True
 
     def path(
@@ -105,9 +105,7 @@ class Candidate:
 
     def is_worth(self, n_rows: int) -> bool:
         """Whether a default fit should try it on ``n_rows`` training rows."""
-        if self.suits == "few":
-            return n_rows <= SMALL_ROWS
-        return self.suits == "any" or n_rows > LARGE_ROWS
+        return self.least_rows < n_rows <= self.most_rows
 
     def for_rows(self, n_rows: int) -> Candidate:
         """Return the candidate with parameters that suit ``n_rows`` training rows."""
@@ -153,6 +151,8 @@ _SHARED = {
 SMALL_ROWS = 3_000
 # From here large trees are worth their time, which is as much as all others take together.
 LARGE_ROWS = 5_000
+# Above, large trees find a floor and a ceiling themselves.
+BOUNDED_ROWS = 20_000
 SMOOTH_WHERE_SMALL = ("additive", "shallow")
 _DEEP = {**_SHARED, "num_leaves": 16, "max_depth": 6, "lambda_l2": 3.0}
 
@@ -182,7 +182,7 @@ CANDIDATES: dict[str, Candidate] = {
             "extra_trees": True,
         },
         usual=False,
-        suits="few",
+        most_rows=SMALL_ROWS,
     ),
     # Where many columns say nothing: a split that gains less is as likely luck.
     "pruned": Candidate(
@@ -196,14 +196,14 @@ CANDIDATES: dict[str, Candidate] = {
             "min_gain_to_split": 2.0,
         },
         usual=False,
-        suits="few",
+        most_rows=SMALL_ROWS,
     ),
     "large": Candidate(
         "large",
         (20, 40, 60, 90, 120, 160, 200, 260, 320, 380),
         {**_DEEP, "num_leaves": 63, "max_depth": 9, "learning_rate": 0.06, "feature_fraction": 1.0},
         usual=False,
-        suits="many",
+        least_rows=LARGE_ROWS,
     ),
     "deep": Candidate(
         "deep",
@@ -213,6 +213,8 @@ CANDIDATES: dict[str, Candidate] = {
     "bands": Candidate("bands", EXPECTED, None),
     "ebm": Candidate("ebm", ROUNDS, None, usual=False, chained=False),
     "logistic": Candidate("logistic", PENALTIES, None, usual=False),
-    "bounded": Candidate("bounded", BOUNDED_PENALTIES, None, usual=False, chained=False),
+    "bounded": Candidate(
+        "bounded", BOUNDED_PENALTIES, None, usual=False, chained=False, most_rows=BOUNDED_ROWS
+    ),
 }
 DEFAULT_CANDIDATES = ("additive", "deep", "bands", "random", "pruned", "large", "logistic", "bounded")

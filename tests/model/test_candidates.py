@@ -125,3 +125,8 @@ def test_tables_are_made_once_by_many_threads_and_stored_nowhere(rows, texts, mo
 def test_a_text_that_is_no_model_is_refused_when_it_is_read():
     with pytest.raises(BundleError):
         member_from_state({"kind": "trees"}, ["no trees"])
+
+
+def test_bounds_are_looked_for_where_trees_have_too_few_rows_to_find_them():
+    assert CANDIDATES["bounded"].is_worth(20_000)
+    assert not CANDIDATES["bounded"].is_worth(20_001)
