@@ -13,7 +13,7 @@ from icp_ml.model.ridge import Design, newton_path
 
 BOUNDED_PENALTIES = (64.0, 16.0, 4.0, 1.0, 0.3, 0.1)
 MOST = 0.45
-"""Largest floor, and least distance of the ceiling from 1 - MOST."""
+"""Largest floor and gap."""
 PRIOR_ACCOUNTS = 20.0
 """Accounts that speak for a floor of 0 and a ceiling of 1 before the data do."""
 LEAST = 1e-6

@@ -37,9 +37,9 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     candidates
         Any of ``"additive"`` (LightGBM, trees with one split), ``"shallow"`` (up to 7 leaves), ``"deep"`` (up
         to 16), ``"bands"`` (bands, levels and tools, averaged over which of them), which share the weight
-        alike as long as nothing speaks for others; up to 3,000 rows ``"random"`` (random thresholds) and
-        ``"pruned"`` (no splits that gain little), above 5,000 ``"large"`` (up to 63 leaves), ``"logistic"``,
-        ``"bounded"`` (within a floor and a ceiling) and ``"ebm"`` (``icp-ml[ebm]``) have to earn theirs.
+        alike as long as nothing speaks for others. To earn theirs: ``"logistic"``, ``"bounded"`` (the same
+        within a floor and a ceiling, to 20,000 rows), ``"random"`` (random thresholds) and ``"pruned"`` (to
+        3,000 rows), ``"large"`` (63 leaves, above 5,000) and, on request, ``"ebm"`` (``icp-ml[ebm]``).
     n_bags
         Models averaged in the final fit, each on 90 % of the accounts.
     n_folds

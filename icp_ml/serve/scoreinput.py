@@ -26,14 +26,14 @@ def read_input(features: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, Co
     has.
     """
     tools = _plain_tools(features, schema)
-    table = conformed(features, schema, frozenset(tools))
+    table = _conformed(features, schema, frozenset(tools))
     others = tuple(feature for feature in schema.features if feature.name not in tools)
     read = read_columns(table, replace(schema, features=others))
     ordered = {name: tools.get(name) or read.tools[name] for name in schema.of_kind("technologies")}
     return table, replace(read, tools=ordered)
 
 
-def conformed(features: pd.DataFrame, schema: Schema, clean: frozenset[str] = frozenset()) -> pd.DataFrame:
+def _conformed(features: pd.DataFrame, schema: Schema, clean: frozenset[str]) -> pd.DataFrame:
     """Return what :func:`icp_ml.data.conform.conform` does, up to the dtype of categories.
 
     Numbers, true/false as numbers and categories of few levels are taken as they are, the columns named in
@@ -133,9 +133,8 @@ def _clean_levels(levels: tuple[object, ...]) -> tuple[npt.NDArray[np.int64], pd
     texts = [text_of(level) for level in levels]
     places = {text: code for code, text in enumerate(dict.fromkeys(t for t in texts if t is not None))}
     codes = [-1 if text is None else places[text] for text in texts]
-    return np.array([*codes, -1], dtype=np.int64), pd.CategoricalDtype(
-        pd.Index(list(places), dtype=TEXT_DTYPE)
-    )
+    dtype = pd.CategoricalDtype(pd.Index(list(places), dtype=TEXT_DTYPE))
+    return np.array([*codes, -1], dtype=np.int64), dtype
 
 
 def _clean_ids(column: pd.Series[Any]) -> pd.Series[Any] | None:

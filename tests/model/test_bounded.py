@@ -15,6 +15,7 @@ from icp_ml.model import contributions
 from icp_ml.model.bounded import Bounds
 from icp_ml.model.boundedfit import BOUNDED_PENALTIES, _posterior, fit_bounded_path
 from icp_ml.model.members import BoundedMember, member_from_state
+from icp_ml.model.ridge import Design, fit_linear_path
 from tests.model.bases import look_up
 
 SCORED = np.array([True, False, True])
@@ -110,6 +111,22 @@ def test_the_gradient_is_that_of_the_posterior():
     slope = _posterior(at, Z, y, each, ridge)[1]
     wanted = approx_fprime(at, lambda point: _posterior(point, Z, y, each, ridge)[0], 1e-7)
     np.testing.assert_allclose(slope, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fit", [fit_linear_path, fit_bounded_path])
+def test_a_number_that_counts_as_it_is_keeps_to_its_direction_too(fit):
+    rng = np.random.default_rng(7)
+    minutes = np.where(rng.random(3000) < 0.85, 0.0, rng.exponential(15.0, 3000))
+    X = np.column_stack([minutes, rng.normal(size=3000)])
+    y = (rng.random(3000) < expit(0.12 * minutes - 1.0)).astype(float)
+    scored, path = np.array([True, True]), np.column_stack([np.linspace(0, 90, 50), np.zeros(50)])
+    assert Design.of(X, y, scored, np.ones(3000)).lines
+    free, held = (
+        fit(X, y, scored, (16.0, 2.0), None, np.array([direction, 0]))[-1].raw(path) for direction in (1, -1)
+    )
+    assert np.diff(free).min() >= 0.0
+    assert free[-1] > free[0] + 1.0
+    assert np.diff(held).max() <= 1e-12
 
 
 def test_weights_count_like_copies():

@@ -61,7 +61,7 @@ def test_after_an_error_the_other_folds_are_not_learnt(monkeypatch) -> None:
     X, y = rng.normal(size=(300, 2)), np.tile([0, 1], 150)
     with pytest.raises(RuntimeError, match="no memory"):
         icp.PropensityClassifier(n_folds=5, n_jobs=1).fit(X, y)
-    # Six candidates, five folds, three times.
+    # Seven candidates, five folds, three times.
     assert len(learnt) < 30
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from icp_ml.errors import ConfigError, TableError
-from icp_ml.serve import stream
+from icp_ml.serve import sources, stream
 from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.sources import _runs, count_rows, find_files
 from icp_ml.serve.stream import pace_text, score_parquet
@@ -183,3 +183,31 @@ def test_row_groups_are_read_a_few_batches_at_a_time() -> None:
     assert _runs([50] * 5, 25) == [[0, 1], [2, 3], [4]]
     assert _runs([1000, 1, 1], 25) == [[0], [1, 2]]
     assert _runs([], 25) == []
+
+
+@pytest.mark.parametrize(("n_jobs", "threads"), [(1, False), (2, True)])
+def test_one_thread_reads_where_one_was_asked_for(
+    model: IcpModel,
+    fresh: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_jobs: int,
+    threads: bool,
+) -> None:
+    asked: list[object] = []
+    batches, frames = pq.ParquetFile.iter_batches, sources.to_frame
+
+    def reading(self, *args, **kwargs):
+        asked.append(kwargs.get("use_threads"))
+        return batches(self, *args, **kwargs)
+
+    def converting(*args, **kwargs):
+        asked.append(kwargs.get("threads"))
+        return frames(*args, **kwargs)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", reading)
+    monkeypatch.setattr(sources, "to_frame", converting)
+    fresh.to_parquet(tmp_path / "base.parquet")
+    score_parquet(model, tmp_path / "base.parquet", tmp_path / "out", n_jobs=n_jobs)
+    assert set(asked) == {threads}
+    assert len(asked) >= 2
