@@ -128,6 +128,7 @@ def test_some_candidates_are_only_tried_where_they_are_worth_their_time(n, tried
     model = PropensityClassifier(n_bags=1, n_folds=2, n_jobs=1).fit(X, y)
     named = set(model.cv_results_["candidate"])
     assert named & {"random", "pruned", "large"} == tried
+    assert {"logistic", "bounded"} <= named
     alone = PropensityClassifier(candidates=("random",), n_bags=1, n_folds=2, n_jobs=1).fit(X, y)
     assert alone.weights_ == {"random": 1.0}
 
