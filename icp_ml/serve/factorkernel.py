@@ -12,23 +12,36 @@ ROWS = 64
 
 
 @compiled
-def solve(z: Any, loadings: Any, unique: Any, scores: Any, squares: Any, plain: Any, explained: Any) -> None:
-    """Write factor scores (factors, rows), the squared lengths and what the factors explain of them."""
-    n, n_coordinates, count = z.shape[0], z.shape[1], loadings.shape[1]
-    known, value = np.zeros(ROWS), np.zeros(ROWS)
-    sums, gram = np.zeros((count, ROWS)), np.zeros((count, count, ROWS))
+def solve(
+    z: Any,
+    loadings: Any,
+    unique: Any,
+    known: Any,
+    grams: Any,
+    sums: Any,
+    squares: Any,
+    plain: Any,
+    scores: Any,
+    explained: Any,
+) -> None:
+    """Write factor scores (factors, rows) and what the factors explain of the squared lengths.
+
+    ``z`` has coordinates one by one; groups of others are ``known`` or not, add ``grams``, and have already
+    been added to ``sums``, ``squares`` and ``plain``.
+    """
+    n, n_coordinates, count = z.shape[0], z.shape[1], len(sums)
+    is_known, value = np.zeros(ROWS), np.zeros(ROWS)
+    gram = np.zeros((count, count, ROWS))
     for low in range(0, n, ROWS):
         size = min(low + ROWS, n) - low
-        sums[:] = 0.0
         gram[:] = 0.0
         for a in range(count):
             gram[a, a, :] = 1.0
         for j in range(n_coordinates):
             for r in range(size):
                 x = z[low + r, j]
-                is_known = x == x
-                known[r] = 1.0 if is_known else 0.0
-                value[r] = x if is_known else 0.0
+                is_known[r] = 1.0 if x == x else 0.0
+                value[r] = x if x == x else 0.0
             u = unique[j]
             for r in range(size):
                 squared = value[r] * value[r]
@@ -36,15 +49,25 @@ def solve(z: Any, loadings: Any, unique: Any, scores: Any, squares: Any, plain: 
                 plain[low + r] += squared
             for a in range(count):
                 weight = loadings[j, a] / u
-                total = sums[a]
+                total = sums[a, low : low + size]
                 for r in range(size):
                     total[r] += value[r] * weight
                 for b in range(a + 1):
-                    shared = loadings[j, a] * loadings[j, b] / u
-                    cell = gram[a, b]
-                    for r in range(size):
-                        cell[r] += known[r] * shared
-        _eliminate(gram, sums, size, scores[:, low : low + size], explained[low : low + size])
+                    _add_known(gram[a, b], is_known, loadings[j, a] * loadings[j, b] / u, size)
+        for g in range(len(known)):
+            for r in range(size):
+                is_known[r] = 1.0 if known[g, low + r] else 0.0
+            for a in range(count):
+                for b in range(a + 1):
+                    _add_known(gram[a, b], is_known, grams[g, a, b], size)
+        own = sums[:, low : low + size]
+        _eliminate(gram, own, size, scores[:, low : low + size], explained[low : low + size])
+
+
+@compiled
+def _add_known(cell: Any, known: Any, shared: float, size: int) -> None:
+    for r in range(size):
+        cell[r] += known[r] * shared
 
 
 @compiled

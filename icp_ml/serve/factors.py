@@ -17,6 +17,8 @@ import numpy.typing as npt
 from icp_ml.model.contributions import has_numba
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 MOST_FACTORS = 8
 KERNEL_ROWS = 2_000
@@ -25,6 +27,29 @@ CHUNK = 4096
 _ROUNDS = 25
 _LEAST_UNIQUE = 0.05
 _RIDGE = 10.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Groups:
+    """Coordinates that are known or unknown together, such as the flags of a category, already added up.
+
+    Parameters
+    ----------
+    known
+        Shape (n_groups, n_rows).
+    grams
+        What each group adds to a row's matrix, :meth:`Factors.gram`, shape (n_groups, n_factors, n_factors).
+    sums
+        What :meth:`Factors.sums` gives, added over groups and 0 where unknown, shape (n_factors + 2, n_rows).
+    """
+
+    known: Flags
+    grams: Floats
+    sums: Floats
+
+    def take(self, rows: slice) -> Groups:
+        """Return some of the rows."""
+        return Groups(self.known[:, rows], self.grams, self.sums[:, rows])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,13 +96,33 @@ class Factors:
             unique = np.clip(1.0 - (loadings**2).sum(axis=1), _LEAST_UNIQUE, 1.0)
         return cls(loadings, unique)
 
-    def measure(self, z: Floats) -> tuple[Floats, Floats]:
+    def sums(self, z: Floats, at: Ints) -> Floats:
+        """Return what known coordinates add to a row's sums, shape (n_rows, n_factors + 2).
+
+        Parameters
+        ----------
+        z
+            Standardised coordinates, none unknown, shape (n_rows, len(at)).
+        at
+            Which coordinates these are.
+        """
+        squares, weights = z * z, self.loadings[at] / self.unique[at, None]
+        lengths = [(squares / self.unique[at]).sum(axis=1), squares.sum(axis=1)]
+        return np.column_stack([*lengths, *((z * weight).sum(axis=1) for weight in weights.T)])
+
+    def gram(self, at: Ints) -> Floats:
+        """Return what known coordinates add to a row's matrix, shape (n_factors, n_factors)."""
+        return np.asarray((self.loadings[at] / self.unique[at, None]).T @ self.loadings[at])
+
+    def measure(self, z: Floats, groups: Groups | None = None) -> tuple[Floats, Floats]:
         """Return per row the distance along the factors and the distance off them.
 
         Parameters
         ----------
         z
-            Standardised coordinates, NaN unknown, shape (n_rows, n_coordinates).
+            Standardised coordinates, NaN unknown: all of them, or the first ones, shape (n_rows, n).
+        groups
+            The other coordinates.
 
         Returns
         -------
@@ -88,15 +133,15 @@ class Factors:
             Squared Mahalanobis distance less the sum of squared coordinates: twice the log likelihood ratio
             of fields without and with the common factors, up to a constant.
         """
-        parts = [self._measure(z[start : start + CHUNK]) for start in range(0, len(z), CHUNK)]
-        if not parts:
-            return np.zeros(0), np.zeros(0)
-        along, off = (np.concatenate(side) for side in zip(*parts, strict=True))
-        return along, off
+        scores, rest, plain = self._solve(z, groups)
+        along = np.zeros(len(z))
+        for size, score in zip((self.loadings**2).sum(axis=0), scores, strict=True):
+            along += size**2 * score**2
+        return along, rest - plain
 
     def scores(self, z: Floats) -> Floats:
         """Return the factor scores given the known coordinates, shape (n_rows, n_factors)."""
-        return self._solve(z)[0]
+        return self._solve(z, None)[0].T
 
     def shared(self, z: Floats) -> Floats:
         """Return how much each known coordinate speaks for the row's place along the factors; NaN unknown."""
@@ -108,39 +153,47 @@ class Factors:
         """Return what the factors leave of each coordinate, in units of its unique spread; NaN unknown."""
         return np.asarray((z - self.scores(z) @ self.loadings.T) / np.sqrt(self.unique))
 
-    def _solve(self, z: Floats) -> tuple[Floats, Floats, Floats]:
+    def _solve(self, z: Floats, groups: Groups | None) -> tuple[Floats, Floats, Floats]:
         """Return factor scores, squared Mahalanobis distances and plain squared lengths per row."""
         rows, count = len(z), self.loadings.shape[1]
-        squares, plain, explained = np.zeros(rows), np.zeros(rows), np.zeros(rows)
-        scores = np.zeros((count, rows))
+        if groups is None:
+            none = np.zeros((0, rows), dtype=bool)
+            groups = Groups(none, np.zeros((0, count, count)), np.zeros((count + 2, rows)))
+        scores, rest, plain = np.zeros((count, rows)), np.zeros(rows), np.zeros(rows)
+        for start in range(0, rows, CHUNK):
+            own = slice(start, start + CHUNK)
+            scores[:, own], rest[own], plain[own] = self._solve_some(z[own], groups.take(own))
+        return scores, rest, plain
+
+    def _solve_some(self, z: Floats, groups: Groups) -> tuple[Floats, Floats, Floats]:
+        rows, count = len(z), self.loadings.shape[1]
+        squares, plain, *_ = sums = np.array(groups.sums)
+        sums, explained, scores = sums[2:], np.zeros(rows), np.zeros((count, rows))
         if rows >= KERNEL_ROWS and has_numba():
             from icp_ml.serve.factorkernel import solve
 
-            solve(z, self.loadings, self.unique, scores, squares, plain, explained)
-            return scores.T, squares - explained, plain
-        sums = np.zeros((count, rows))
+            known, grams = groups.known, groups.grams
+            solve(z, self.loadings, self.unique, known, grams, sums, squares, plain, scores, explained)
+            return scores, squares - explained, plain
         gram = np.zeros((count, count, rows))
         gram[np.arange(count), np.arange(count)] = 1.0
-        for j, loading in enumerate(self.loadings):
-            known = np.isfinite(z[:, j]).astype(np.float64)
-            value = np.where(known > 0, z[:, j], 0.0)
-            squares += value * value / self.unique[j]
+        for value, loading, unique in zip(z.T, self.loadings, self.unique, strict=False):
+            known = np.isfinite(value).astype(np.float64)
+            value = np.where(known > 0, value, 0.0)
+            squares += value * value / unique
             plain += value * value
             for a in range(count):
-                sums[a] += value * (loading[a] / self.unique[j])
+                sums[a] += value * (loading[a] / unique)
                 for b in range(a + 1):
-                    gram[a, b] += known * (loading[a] * loading[b] / self.unique[j])
+                    gram[a, b] += known * (loading[a] * loading[b] / unique)
+        for is_known, own in zip(groups.known, groups.grams, strict=True):
+            for a in range(count):
+                for b in range(a + 1):
+                    gram[a, b] += is_known * own[a, b]
         _eliminate(gram, sums, scores)
         for a in range(count):
             explained += sums[a] * scores[a]
-        return scores.T, squares - explained, plain
-
-    def _measure(self, z: Floats) -> tuple[Floats, Floats]:
-        score, rest, plain = self._solve(z)
-        along = np.zeros(len(z))
-        for a, size in enumerate((self.loadings**2).sum(axis=0)):
-            along += size**2 * score[:, a] ** 2
-        return along, rest - plain
+        return scores, squares - explained, plain
 
     def to_state(self) -> dict[str, Any]:
         """Return a plain dict for JSON."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,8 @@ import numpy.typing as npt
 
 from icp_ml.model.columns import Columns
 from icp_ml.serve.factors import Factors
-from icp_ml.serve.margins import LevelMargin, NumberMargin, ToolMargin, surprise_of_scores
+from icp_ml.serve.fieldtables import FieldTables
+from icp_ml.serve.margins import LevelMargin, NumberMargin, ToolMargin, normal_scores, surprise_of_scores
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -39,7 +41,6 @@ FOLDS = 10
 SEED = 20_261
 BLOCK = 8_192
 _FLAG_SHARE = 0.05
-_MOST_NEW = 3.0
 _MOST_FLAGS = 120
 _GRID = np.concatenate([np.linspace(0.0, 0.9, 46), 1.0 - np.geomspace(0.095, 1e-6, 80)])
 
@@ -121,7 +122,7 @@ class Surprises:
     rarity: dict[str, Floats]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Detector:
     """Margins of all fields and their common factors, fitted on one set of accounts.
 
@@ -159,62 +160,48 @@ class Detector:
         bare = cls(numbers, levels, tools, known, flags, Factors(np.zeros((0, 0)), np.zeros(0)))
         return cls(numbers, levels, tools, known, flags, Factors.fit(bare.coordinates(columns)))
 
-    def scored(self, columns: Columns) -> dict[str, Floats]:
-        """Return the normal scores of each number."""
-        return {name: margin.scored(columns.numbers[name]) for name, margin in self.numbers.items()}
+    @cached_property
+    def tables(self) -> FieldTables:
+        """What margins and factors say of each level and tool."""
+        return FieldTables.of(self.numbers, self.levels, self.tools, self.known, self.flags, self.factors)
 
-    def coordinates(self, columns: Columns, scored: Mapping[str, Floats] | None = None) -> Floats:
+    def scored(self, columns: Columns) -> Floats:
+        """Return the normal scores of each number, shape (n_numbers, n_rows)."""
+        values = [columns.numbers[name] for name in self.numbers]
+        return normal_scores(list(self.numbers.values()), values)
+
+    def coordinates(self, columns: Columns) -> Floats:
         """Return normal scores of numbers and standardised flags, NaN unknown, shape (n_rows, n)."""
-        parts = list((self.scored(columns) if scored is None else scored).values())
         flags = [(name, level) for name, level, _ in self.flags]
         shares = np.array([share for _, _, share in self.flags])
         held = _held(columns, flags)
-        parts += [
+        parts = [*self.scored(columns)] + [
             (column - share) / np.sqrt(share * (1.0 - share))
             for column, share in zip(held, shares, strict=True)
         ]
         return np.stack(parts).T if parts else np.zeros((columns.n_rows, 0))
 
-    def surprises(self, columns: Columns, scored: Mapping[str, Floats] | None = None) -> Surprises:
+    def surprises(self, columns: Columns) -> Surprises:
         """Return what each field of each row says on its own."""
-        fields: dict[str, Floats] = {}
+        fields = dict(zip(self.numbers, surprise_of_scores(self.scored(columns)), strict=True))
         new: dict[str, Floats] = {}
         rarity: dict[str, Floats] = {}
-        for name, scores in (self.scored(columns) if scored is None else scored).items():
-            fields[name] = surprise_of_scores(scores)
-        for name, level_margin in self.levels.items():
-            fields[name], is_new = level_margin.surprises(columns.categories[name])
-            new[name] = np.where(is_new, level_margin.new, 0.0)
-        for name, tool_margin in self.tools.items():
-            number, rare, unseen = tool_margin.measure(columns.tools[name])
-            new[name] = np.minimum(unseen, _MOST_NEW) * tool_margin.new
-            rarity[name] = np.where(np.isfinite(rare), rare, 0.0)
-            if tool_margin.number is not None:
-                fields[name] = surprise_of_scores(tool_margin.number.scored(number))
+        for name, level_table in self.tables.levels.items():
+            column = columns.categories[name]
+            rows = level_table.rows(column)
+            fields[name] = np.where(column.codes < 0, np.nan, level_table.surprises[rows])
+            new[name] = level_table.new[rows]
+        for name, tool_table in self.tables.tools.items():
+            number, rarity[name], new[name] = tool_table.measure(columns.tools[name])
+            if tool_table.margin.number is not None:
+                fields[name] = surprise_of_scores(tool_table.number_scores(number))
         return Surprises(fields, new, _missing(columns), rarity)
 
     def ways(self, columns: Columns) -> dict[str, Floats]:
         """Return one number per row for each way to be unlike the accounts; large is unlike."""
-        scored = self.scored(columns)
-        said = self.surprises(columns, scored)
-        n = columns.n_rows
-        most, total, count, new, unknown, mix = (np.zeros(n) for _ in range(6))
-        for values in said.fields.values():
-            known = np.isfinite(values)
-            filled = np.where(known, values, 0.0)
-            most = np.maximum(most, filled)
-            total += filled
-            count += known
-        for values in said.new.values():
-            new = np.maximum(new, values)
-        for values in said.rarity.values():
-            mix = np.maximum(mix, values)
-        for name, gone in said.missing.items():
-            share = self.known[name]
-            unknown += np.where(gone, -np.log1p(-share), -np.log(share))
-        along, off = self.factors.measure(self.coordinates(columns, scored))
-        many = (total - count) / np.sqrt(np.maximum(count, 1.0))
-        found = (new, most, many, along, off, mix, unknown)
+        said = self.tables.tally(columns)
+        many = (said.total - said.count) / np.sqrt(np.maximum(said.count, 1.0))
+        found = (said.new, said.most, many, said.along, said.off, said.mix, said.unknown)
         return dict(zip(WEIGHTS, found, strict=True))
 
     def to_state(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.columns import read_columns
 from icp_ml.serve.factors import Factors
 from icp_ml.serve.icpmodel import IcpModel
-from icp_ml.serve.margins import NumberMargin, fit_tail, surprise_of_scores
+from icp_ml.serve.margins import NumberMargin, fit_tail, normal_scores, surprise_of_scores
 from icp_ml.serve.reference import applicability_of
 from icp_ml.serve.training import train
 from icp_ml.serve.typicality import EDGE, Ranking, Typicality, fit_typicality
@@ -91,6 +91,29 @@ def test_blocks_of_rows_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> N
     assert percentiles(PROSPECTS).tolist() == WHOLE.tolist()
 
 
+def test_tables_say_what_fields_and_factors_say_one_by_one() -> None:
+    strangers = PROSPECTS.copy()
+    strangers.loc[:9, "region"] = "Atlantis"
+    strangers.loc[5:14, "technologies"] = pd.Series([["Tool nobody had"]] * 10, index=range(5, 15))
+    strangers.loc[20:29, "technologies"] = None
+    detector = TYPICALITY.detector
+    columns = read_columns(conform(strangers, DATASET.schema), DATASET.schema)
+    tally, said = detector.tables.tally(columns), detector.surprises(columns)
+    fields = np.array(list(said.fields.values()))
+    np.testing.assert_array_equal(tally.most, np.nanmax(fields, axis=0, initial=0.0))
+    np.testing.assert_allclose(tally.total, np.nansum(fields, axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(tally.count, np.isfinite(fields).sum(axis=0))
+    np.testing.assert_array_equal(tally.new, np.max(list(said.new.values()), axis=0))
+    along, off = detector.factors.measure(detector.coordinates(columns))
+    np.testing.assert_allclose(tally.along, along, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(tally.off, off, rtol=1e-9, atol=1e-9)
+    shares = np.array([[1.0 - detector.known[name], detector.known[name]] for name in said.missing])
+    unknown = [
+        -np.log(np.where(gone, *share)) for gone, share in zip(said.missing.values(), shares, strict=True)
+    ]
+    np.testing.assert_allclose(tally.unknown, np.sum(unknown, axis=0), rtol=1e-12)
+
+
 def test_the_state_is_json_and_gives_the_same_bits() -> None:
     state = json.loads(json.dumps(TYPICALITY.to_state(), allow_nan=False))
     again = Typicality.from_state(state)
@@ -132,11 +155,11 @@ def test_a_tail_extrapolates_by_the_shape_of_the_column() -> None:
     heavy = NumberMargin.fit(rng.pareto(1.1, size=2000))
     assert thin is not None
     assert heavy is not None
-    beyond_thin = surprise_of_scores(thin.scored(np.array([8.0])))[0]
-    beyond_heavy = surprise_of_scores(heavy.scored(np.array([8.0])))[0]
+    beyond_thin = surprise_of_scores(normal_scores([thin], [np.array([8.0])])[0])[0]
+    beyond_heavy = surprise_of_scores(normal_scores([heavy], [np.array([8.0])])[0])[0]
     assert beyond_thin > 7.5
     assert beyond_heavy < 4.0
-    ordered = heavy.scored(np.linspace(-5.0, 1e6, 500))
+    ordered = normal_scores([heavy], [np.linspace(-5.0, 1e6, 500)])[0]
     assert (np.diff(ordered) >= 0).all()
 
 
