@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from icp_ml.data.schema import Schema
 from icp_ml.insight.predicates import number_text
 from icp_ml.model.columns import Columns, as_lists, fold_tool, read_columns
+from icp_ml.model.contributions import has_numba
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -23,6 +24,8 @@ Said = tuple[Ints, list[str]]
 #: Contributions smaller than this (log-odds) aren't worth a sentence.
 LEAST = 0.005
 _UNCLEAR = 1e-6
+KERNEL_ROWS = 2_000
+"""Rows from which numba is worth its import."""
 
 
 def explain_rows(
@@ -93,11 +96,10 @@ def reason_texts(
     wait for each other.
     """
     n, width = values.shape
-    rounded = np.ascontiguousarray(np.round(values, 9))
-    chosen = np.concatenate([_largest(rounded, values, count, sign) for sign in (1, -1)], axis=1)
+    chosen = _chosen(values, count)
     flat = chosen.ravel()
     codes: Ints = np.full(flat.size, -1, dtype=np.int64)
-    cents: Ints = np.zeros(flat.size, dtype=np.int64)
+    amounts = values[np.repeat(np.arange(n), chosen.shape[1]), flat]
     texts: list[str] = []
     order = np.argsort(flat, kind="stable")
     ends = np.searchsorted(flat[order], np.arange(width + 1))
@@ -112,11 +114,28 @@ def reason_texts(
         else:
             own, said = _said(feature, schema, read, rows)
         codes[places] = own + len(texts)
-        cents[places] = _cents(values[rows, j])
         texts += said
     names = [f"{name}_{number + 1}" for name in ("reason", "risk") for number in range(count)]
     shape = (n, len(names))
-    return dict(zip(names, _with_amounts(texts, codes.reshape(shape), cents.reshape(shape)), strict=True))
+    return dict(
+        zip(names, _with_amounts(texts, codes.reshape(shape), _cents(amounts).reshape(shape)), strict=True)
+    )
+
+
+def _in_kernel(rows: int) -> bool:
+    return rows >= KERNEL_ROWS and has_numba()
+
+
+def _chosen(values: Array, count: int) -> Ints:
+    """Return the columns of the largest contributions and then of the smallest, -1 where there are fewer."""
+    if _in_kernel(len(values)):
+        from icp_ml.insight.reasonkernel import largest
+
+        chosen = np.empty((len(values), 2 * count), dtype=np.int64)
+        largest(values, LEAST, chosen)
+        return chosen
+    rounded = np.ascontiguousarray(np.round(values, 9))
+    return np.concatenate([_largest(rounded, values, count, sign) for sign in (1, -1)], axis=1)
 
 
 def _largest(rounded: Array, values: Array, count: int, sign: int) -> Ints:
@@ -215,14 +234,26 @@ def _stack_texts(
     if encoded is None or not own:
         return codes, texts
     names = [parts[j].value for j in own]
-    values = signs[:, None] * encoded[0][:, own[0] : own[-1] + 1][rows][:, np.array(own) - own[0]]
-    top = np.round(values, 9).argmax(axis=1)
-    telling = np.flatnonzero(known & (values[np.arange(len(rows)), top] >= LEAST))
+    top, amounts = _strongest(encoded[0], np.array(own), rows, signs)
+    telling = np.flatnonzero(known & (amounts >= LEAST))
     written, spellings = _written(lists, sizes, rows[telling], top[telling], names)
     texts += [f"does not use {name}" for name in names] + [f"uses {tool}" for tool in spellings]
     absent = most + 2 + top[telling]
     codes[telling] = np.where(written < 0, absent, most + 2 + len(names) + written)
     return codes, texts
+
+
+def _strongest(parts: Array, columns: Ints, rows: Ints, signs: Ints) -> tuple[Ints, Array]:
+    """Return which of the columns speaks most for the sign of each row asked for, and how much."""
+    if _in_kernel(len(rows)):
+        from icp_ml.insight.reasonkernel import strongest
+
+        top, amounts = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows))
+        strongest(parts, columns, rows, signs, top, amounts)
+        return top, amounts
+    values = signs[:, None] * parts[rows[:, None], columns]
+    top = np.round(values, 9).argmax(axis=1)
+    return top, values[np.arange(len(rows)), top]
 
 
 def _written(lists: Any, sizes: Ints, rows: Ints, wanted: Ints, names: list[str]) -> tuple[Ints, list[str]]:

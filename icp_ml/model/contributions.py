@@ -185,6 +185,19 @@ def add_bags(bags: Floats) -> Floats:
     return total
 
 
+def sums_by_source(parts: Floats, source_of: Ints, n_sources: int) -> Floats:
+    """Add up contributions (rows × encoded columns) by the source of each column; rows × sources."""
+    summed = np.zeros((n_sources, len(parts)))
+    if len(parts) >= KERNEL_ROWS and has_numba():
+        from icp_ml.model.stepkernel import add_up
+
+        add_up(parts, source_of, summed)
+    else:
+        for j, source in enumerate(source_of.tolist()):
+            summed[source] += parts[:, j]
+    return summed.T
+
+
 def has_numba() -> bool:
     """Whether numba is installed."""
     return find_spec("numba") is not None

@@ -17,6 +17,7 @@ from icp_ml.data.schema import KEYS, Feature, Schema
 from icp_ml.errors import InputMismatchError
 from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
 from icp_ml.model.columns import Columns, Floats, columns_from_matrix, infer_schema, read_columns
+from icp_ml.model.contributions import sums_by_source
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
 from icp_ml.model.fitting import CV_NUMBERS, Learnt, fit_model, parallel
@@ -269,11 +270,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         source_of, n_sources = self._ensemble.encoder.source_of, len(self.schema_.features)
 
         def summed(ensemble: Ensemble, matrix: Floats) -> Floats:
-            encoded = ensemble.contributions(matrix)
-            total = np.zeros((len(matrix), n_sources))
-            for j, source in enumerate(source_of):
-                total[:, source] += encoded[:, j]
-            return total
+            return sums_by_source(ensemble.contributions(matrix), source_of, n_sources)
 
         values = np.concatenate(self._blockwise(X, summed))
         index = X.index if isinstance(X, pd.DataFrame) else None

@@ -1,4 +1,4 @@
-"""What numba compiles: draws for bands, and step look-up with the bits of ``contributions``."""
+"""What numba compiles: draws for bands, and step look-up and sums with the bits of ``contributions``."""
 
 from __future__ import annotations
 
@@ -90,3 +90,12 @@ def look_up(
                 part = parts[column, low : low + size]
                 for r in range(size):
                     part[r] += scale * said[r]
+
+
+@compiled
+def add_up(parts: Any, source_of: Any, summed: Any) -> None:
+    """Add contributions (rows, encoded columns) to the rows of ``summed`` (sources, rows)."""
+    for j in range(len(source_of)):
+        total = summed[source_of[j]]
+        for r in range(len(total)):
+            total[r] += parts[r, j]

@@ -17,6 +17,7 @@ from icp_ml.data.tripwires import LEAST_ERRORS, find_tripwires, quarantine
 from icp_ml.data.wires import Finding
 from icp_ml.model.candidates import SCORED_ROLES
 from icp_ml.model.columns import Columns, Floats, Ints, read_columns
+from icp_ml.model.contributions import sums_by_source
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.ridge import fit_linear_path
@@ -216,9 +217,7 @@ def _canary(base: _Base) -> list[Finding]:
     (model,) = fit_linear_path(full, base.y, scored, (PENALTY,))
     parts = model.contributions(full)
     n_sources = len(base.schema.features)
-    total = np.zeros((len(matrix), n_sources))
-    for j, source in enumerate(encoder.source_of):
-        total[:, source] += parts[:, j]
+    total = sums_by_source(parts, encoder.source_of, n_sources)
     best = float(parts[:, -N_NOISE:].std(axis=0).max())
     rank = 1 + int((total.std(axis=0) > best).sum())
     if rank > min(CANARY_RANK, n_sources):

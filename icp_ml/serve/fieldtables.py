@@ -135,7 +135,10 @@ class ToolTable:
         return cls(margin, known, sums[0], more, factors.gram(flags.at))
 
     def measure(self, tools: Tools) -> tuple[Floats, Floats, Floats]:
-        """Return how many tools are known (NaN: no stack), their rarity (0: none), the surprise of new ones."""
+        """Return per row the number of known tools, their rarity in sd and the surprise of new ones.
+
+        Where the stack is unknown the number is NaN and the others are 0.
+        """
         number, rare, unseen = self.margin.measure(tools)
         new = np.minimum(unseen, _MOST_NEW) * self.margin.new
         return number, np.where(np.isfinite(rare), rare, 0.0), new
@@ -244,7 +247,7 @@ class FieldTables:
             stacks.append(tool_table.number_scores(number))
         scores = normal_scores(list(self.numbers.values()), [columns.numbers[name] for name in self.numbers])
         scores = scores.reshape(len(self.numbers), n)
-        told = surprise_of_scores(np.concatenate([scores, np.array(stacks).reshape(-1, n)]))
+        told = surprise_of_scores(np.concatenate([scores, np.array(stacks).reshape(len(stacks), n)]))
         is_known = np.isfinite(told)
         told = np.where(is_known, told, 0.0)
         total, count, unknown = (np.ascontiguousarray(sums[:, j]) for j in range(_FACTORS))

@@ -22,6 +22,7 @@ from icp_ml.data.kinds import code_base
 from icp_ml.errors import ConfigError, InputWarning
 from icp_ml.insight.reasons import reason_texts
 from icp_ml.model.columns import Columns
+from icp_ml.model.contributions import sums_by_source
 from icp_ml.serve.match import icp_match
 from icp_ml.serve.reference import tiers
 from icp_ml.serve.scoreinput import read_input
@@ -249,11 +250,8 @@ def _reasons(
     """Name what pushes an account's chance up and down; arrow arrays of text."""
     target = "retained" if "retained" in model.ensembles else "expanded"
     encoder = model.ensembles[target].encoder
-    summed = np.zeros((len(model.schema.names), len(table)))
-    for j, source in enumerate(encoder.source_of.tolist()):
-        summed[source] += parts[:, j]
-    values = np.ascontiguousarray(summed.T)
     shown, encoded = model.schema.names, (parts, encoder)
+    values = sums_by_source(parts, encoder.source_of, len(shown))
     return reason_texts(values, shown, table, model.schema, count=count, encoded=encoded, read=read)
 
 

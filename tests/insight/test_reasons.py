@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from icp_ml.data.schema import Feature, Schema
+from icp_ml.insight import reasons
 from icp_ml.insight.predicates import number_text
-from icp_ml.insight.reasons import explain_rows
+from icp_ml.insight.reasons import LEAST, explain_rows
 
 SCHEMA = Schema(
     (
@@ -118,3 +120,23 @@ def test_a_tool_is_written_as_the_account_writes_it_in_reasons_and_in_risks() ->
         "uses Sales Force (+0.10)"
     ]
     assert told["risk_1"].tolist() == [None, "uses Dbt (-0.10)", None, None]
+
+
+def test_kernel_and_numpy_choose_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    # Steps of a half in the ninth digit, so that there are ties, some of them by rounding, also at the bar.
+    values = LEAST * rng.integers(-3, 4, size=(400, 7)) + 5e-10 * rng.integers(-3, 4, size=(400, 7))
+    rows = rng.integers(0, 400, size=600)
+    signs, columns = rng.choice([-1, 1], size=600), np.array([1, 3, 4, 6])
+
+    def found() -> list[np.ndarray]:
+        return [
+            *(reasons._chosen(values, count) for count in (1, 3, 9)),
+            *reasons._strongest(values, columns, rows, signs),
+        ]
+
+    by_numpy = found()
+    monkeypatch.setattr(reasons, "KERNEL_ROWS", 1)
+    for kernel, wanted in zip(found(), by_numpy, strict=True):
+        np.testing.assert_array_equal(kernel, wanted)
+    assert {-1, 0, 6} <= set(by_numpy[1].ravel().tolist())

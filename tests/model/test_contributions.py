@@ -170,3 +170,12 @@ def test_without_numba_the_numpy_path_is_taken(monkeypatch):
     monkeypatch.setattr(contributions, "find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "icp_ml.model.stepkernel", None)
     np.testing.assert_array_equal(tables.raw(X), wanted)
+
+
+def test_sums_by_source_are_the_same_bits_for_one_row_and_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, source_of = np.random.default_rng(0).normal(size=(50, 7)), np.array([2, 0, 0, 1, 2, 2, 2])
+    one_by_one = [contributions.sums_by_source(parts[[row]], source_of, 4)[0] for row in range(50)]
+    np.testing.assert_allclose(one_by_one[7][2], parts[7, [0, 4, 5, 6]].sum())
+    assert one_by_one[7][3] == 0.0
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
+    np.testing.assert_array_equal(contributions.sums_by_source(parts, source_of, 4), one_by_one)
