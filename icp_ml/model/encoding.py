@@ -93,9 +93,13 @@ class _CategoryPlan:
         into[flagged, target[flagged]] = 1.0
         if self.missing:
             into[:, width] = target == -2
+        self.encode_learnt(column, into)
+
+    def encode_learnt(self, column: Categories, into: Floats) -> None:
+        """Write the columns that may differ between plans of the same parts."""
         if self.ranks is not None:
             ranks = [float(self.ranks.get(level, np.nan)) for level in column.levels]
-            into[:, width + int(self.missing)] = np.array([*ranks, np.nan])[column.codes]
+            into[:, -1 - (self.rates is not None)] = np.array([*ranks, np.nan])[column.codes]
         if self.rates is not None:
             rates = [self.rates.get(level, self.base) for level in column.levels]
             into[:, -1] = np.array([*rates, self.missing_rate])[column.codes]
@@ -261,6 +265,12 @@ class Encoder:
             else:
                 into[:, 0] = columns.numbers[feature.name]
         return matrix
+
+    def recode(self, matrix: Floats, columns: Columns) -> None:
+        """Make the matrix of an encoder with the same parts this one's, in place: rates and ranks differ."""
+        for name, plan in self._plans.items():
+            if isinstance(plan, _CategoryPlan):
+                plan.encode_learnt(columns.categories[name], matrix[:, self._slices[name]])
 
     def unseen(self, frame: pd.DataFrame | Columns) -> dict[str, dict[str, Any]]:
         """Count what training never saw.

@@ -28,6 +28,7 @@ from icp_ml.serve.reference import tiers
 from icp_ml.serve.scoreinput import read_input
 
 if TYPE_CHECKING:
+    from icp_ml.model.ensemble import Ensemble
     from icp_ml.serve.icpmodel import IcpModel
 
 Floats = npt.NDArray[np.float64]
@@ -223,8 +224,7 @@ def _numbers(model: IcpModel, read: Columns, *, explain: bool) -> tuple[dict[str
     unknown = np.full(read.n_rows, np.nan)
     chances: dict[str, Floats] = {}
     low, high, parts = unknown, unknown, None
-    for target, ensemble in model.ensembles.items():
-        matrix = ensemble.encoder.transform(read, order="F")
+    for target, ensemble, matrix in _encoded(model, read):
         if target == "retained":
             log_odds, (low, high), parts = ensemble.explained(matrix)
         else:
@@ -242,6 +242,17 @@ def _numbers(model: IcpModel, read: Columns, *, explain: bool) -> tuple[dict[str
     }
     numbers["icp_fit"] = model.reference.percentile(numbers[model.reference.basis])
     return numbers, parts if explain else None
+
+
+def _encoded(model: IcpModel, read: Columns) -> Iterator[tuple[str, Ensemble, Floats]]:
+    """Yield target, ensemble and its encoded matrix, which holds until the next one is asked for."""
+    parts, matrix = None, np.zeros((0, 0))
+    for target, ensemble in model.ensembles.items():
+        if ensemble.encoder.parts == parts:
+            ensemble.encoder.recode(matrix, read)
+        else:
+            matrix, parts = ensemble.encoder.transform(read, order="F"), ensemble.encoder.parts
+        yield target, ensemble, matrix
 
 
 def _reasons(

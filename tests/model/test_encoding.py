@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from icp_ml.data.schema import Feature, Schema
 from icp_ml.errors import InputMismatchError
+from icp_ml.model.columns import read_columns
 from icp_ml.model.encoding import Encoder
 
 from .bases import make_base
@@ -174,3 +175,30 @@ def test_infinite_numbers_are_unknown():
     frame = pd.DataFrame({"x": [1.0, np.inf, -np.inf, 2.0]})
     encoder = Encoder.fit(frame, schema, y=np.array([0.0, 1, 0, 1]))
     assert np.isnan(encoder.transform(frame)[:, 0]).tolist() == [False, True, True, False]
+
+
+def test_a_matrix_of_another_target_is_made_ones_own():
+    rng = np.random.default_rng(0)
+    stages = ["Seed", "Series A", "Series B", "Series C", "IPO"]
+    frame = pd.DataFrame(
+        {
+            "city": [f"city {k}" for k in rng.integers(0, 12, 400)],
+            "stage": rng.choice(stages, 400),
+            "size": rng.normal(size=400),
+        }
+    )
+    frame.loc[:40, ["city", "stage"]] = None
+    kinds = ("category", "category", "numeric")
+    schema = Schema(tuple(map(Feature, frame.columns, kinds)))
+    # A stage that only one of them knew puts the others' steps elsewhere.
+    rare = frame.assign(stage=frame["stage"].where(np.arange(400) > 0, "Series D"))
+    first, second = (
+        Encoder.fit(f, schema, y=rng.random(400) < share) for f, share in ((frame, 0.2), (rare, 0.7))
+    )
+    assert first.parts == second.parts
+    columns = read_columns(rare, schema)
+    matrix, wanted = first.transform(columns, order="F"), second.transform(columns)
+    differ = {first.parts[j].role for j in np.flatnonzero((matrix != wanted).any(axis=0))}
+    assert differ == {"rate", "rank"}
+    second.recode(matrix, columns)
+    np.testing.assert_array_equal(matrix, wanted)
