@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from icp_ml.errors import ConfigError, InputWarning, MissingDependencyError
 from icp_ml.serve.bundle import load, save
 from icp_ml.serve.score import NUMBERS, absent_features, quiet_gaps, score_batch, score_columns
-from icp_ml.serve.sources import is_wanted, to_frame
+from icp_ml.serve.sources import is_wanted
 
 if TYPE_CHECKING:
     from icp_ml.serve.icpmodel import IcpModel
@@ -132,9 +132,7 @@ def _kernel(content: bytes, version: str, reasons: int) -> Kernel:
             model = _unpacked(content, version)
             for batch in batches:
                 with quiet_gaps():
-                    scores, _ = score_batch(
-                        model, to_frame(batch, model.schema, threads=False), reasons=reasons
-                    )
+                    scores, _ = score_batch(model, batch, reasons=reasons)
                 yield from scores.to_batches()
 
     return score_partition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -75,15 +76,16 @@ def explain_rows(
         read = read_columns(features, present)
     values = contributions.to_numpy(dtype=np.float64)
     shown = list(map(str, contributions.columns))
-    said = reason_texts(values, shown, features, schema, count=count, encoded=encoded, read=read)
+    lists = {name: as_lists(features[name]) for name in read.tools}
+    said = reason_texts(values, shown, lists, schema, count=count, encoded=encoded, read=read)
     columns = {name: texts.to_numpy(zero_copy_only=False) for name, texts in said.items()}
     return pd.DataFrame(columns, index=contributions.index, columns=list(said), dtype=object)
 
 
 def reason_texts(
     values: Array,
-    shown: list[str],
-    features: pd.DataFrame,
+    shown: Sequence[str],
+    lists: Mapping[str, Any],
     schema: Schema,
     *,
     count: int,
@@ -92,8 +94,8 @@ def reason_texts(
 ) -> dict[str, Any]:
     """Return what :func:`explain_rows` does as arrow arrays of text by name.
 
-    ``values`` has a column per feature of ``shown``. Texts are put together by arrow, so that threads don't
-    wait for each other.
+    ``values`` has a column per feature of ``shown``, ``lists`` the tools of technologies columns. Texts are
+    put together by arrow, so that threads don't wait for each other.
     """
     n, width = values.shape
     chosen = _chosen(values, count)
@@ -110,7 +112,7 @@ def reason_texts(
         rows = places // chosen.shape[1]
         signs = np.where(places % chosen.shape[1] < count, 1, -1)
         if feature in read.tools:
-            own, said = _stack_texts(feature, features[feature], read, rows, signs, encoded)
+            own, said = _stack_texts(feature, lists[feature], read, rows, signs, encoded)
         else:
             own, said = _said(feature, schema, read, rows)
         codes[places] = own + len(texts)
@@ -217,13 +219,13 @@ def _shortened(values: Array) -> Array:
 
 def _stack_texts(
     feature: str,
-    column: pd.Series[Any],
+    lists: Any,
     read: Columns,
     rows: Ints,
     signs: Ints,
     encoded: tuple[Array, Any] | None,
 ) -> Said:
-    lists, stack = as_lists(column), read.tools[feature]
+    stack = read.tools[feature]
     sizes = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
     known = stack.known[rows]
     most = int(sizes.max(initial=0))

@@ -156,7 +156,7 @@ def read_columns(frame: pd.DataFrame, schema: Schema) -> Columns:
         if feature.kind == "category":
             categories[feature.name] = _read_categories(column)
         elif feature.kind == "technologies":
-            tools[feature.name] = read_tools(column)[0]
+            tools[feature.name] = tools_of(as_lists(column))[0]
         else:
             numbers[feature.name] = _read_numbers(column, feature)
     return Columns(len(frame), numbers, categories, tools)
@@ -259,15 +259,8 @@ def _read_categories(column: pd.Series) -> Categories:
     return Categories(lookup[codes], tuple(levels))
 
 
-def read_tools(column: pd.Series) -> tuple[Tools, list[str]]:
-    """Return a technologies column as a sparse matrix, and the spellings that occur in it.
-
-    Raises
-    ------
-    InputMismatchError
-        If its cells are no lists.
-    """
-    lists = as_lists(column)
+def tools_of(lists: Any) -> tuple[Tools, list[str]]:
+    """Return arrow lists of tools as a sparse matrix, and the spellings that occur in them."""
     known = lists.is_valid().to_numpy(zero_copy_only=False).astype(bool)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     encoded = lists.flatten().dictionary_encode()
@@ -279,11 +272,11 @@ def read_tools(column: pd.Series) -> tuple[Tools, list[str]]:
     codes = lookup[pc.fill_null(encoded.indices, len(spellings)).to_numpy(zero_copy_only=False)]
     named = codes >= 0
     if not named.all():
-        rows = np.repeat(np.arange(len(column), dtype=np.int64), lengths)
-        codes, lengths = codes[named], np.bincount(rows[named], minlength=len(column))
+        rows = np.repeat(np.arange(len(lists), dtype=np.int64), lengths)
+        codes, lengths = codes[named], np.bincount(rows[named], minlength=len(lists))
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     uses = sparse.csr_matrix(
-        (np.ones(len(codes), dtype=np.int32), codes, starts), shape=(len(column), len(names))
+        (np.ones(len(codes), dtype=np.int32), codes, starts), shape=(len(lists), len(names))
     )
     uses.sum_duplicates()
     uses.data[:] = 1

@@ -75,6 +75,15 @@ def icp_match(
     return pd.Categorical.from_codes(answer, dtype=MATCHES), refused
 
 
+def features_of(profile: Profile | None) -> list[str]:
+    """Return the features that :func:`icp_match` looks at."""
+    if profile is None:
+        return []
+    rules = _rules(profile)
+    every = [*rules.musts, *rules.refusals, *(part for segment in rules.segments for part in segment)]
+    return list(dict.fromkeys(predicate.feature for predicate in every))
+
+
 @lru_cache(maxsize=4)
 def _rules(profile: Profile) -> _Rules:
     """Read the rules of a profile once, not for every batch."""

@@ -23,9 +23,9 @@ from icp_ml.errors import ConfigError, InputWarning
 from icp_ml.insight.reasons import reason_texts
 from icp_ml.model.columns import Columns
 from icp_ml.model.contributions import sums_by_source
-from icp_ml.serve.match import icp_match
+from icp_ml.serve.match import features_of, icp_match
 from icp_ml.serve.reference import tiers
-from icp_ml.serve.scoreinput import read_input
+from icp_ml.serve.scoreinput import Accounts, Features, column_names, read_input
 
 if TYPE_CHECKING:
     from icp_ml.model.ensemble import Ensemble
@@ -151,25 +151,27 @@ def quiet_gaps() -> Iterator[None]:
         yield
 
 
-def score_batch(model: IcpModel, features: pd.DataFrame, *, reasons: int) -> tuple[Any, InputGaps]:
-    """Score a frame inside :func:`quiet_gaps`; return an arrow table and the gaps of its input."""
+def score_batch(model: IcpModel, features: Features, *, reasons: int) -> tuple[Any, InputGaps]:
+    """Score a frame or record batch inside :func:`quiet_gaps`; return an arrow table and its gaps."""
     columns, gaps = _scored(model, features, reasons)
     schema = arrow_schema(reasons)
     found = [_arrow(columns[name], schema.field(name).type, gaps.rows) for name in schema.names]
     return pa.Table.from_arrays(found, schema=schema), gaps
 
 
-def _scored(model: IcpModel, features: pd.DataFrame, reasons: int) -> tuple[dict[str, Any], InputGaps]:
+def _scored(model: IcpModel, features: Features, reasons: int) -> tuple[dict[str, Any], InputGaps]:
     """Return the columns of a score table, text of one value for all rows as that text, and the gaps."""
     if reasons < 0:
         raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
-    absent = dict.fromkeys(absent_features(model, features.columns), len(features))
-    table, read = read_input(features, model.schema)
-    numbers, texts = _explained(model, table, read, reasons)
-    match, refused = icp_match(model.profile, table)
+    accounts = read_input(features, model.schema)
+    read = accounts.columns
+    absent = dict.fromkeys(absent_features(model, column_names(features)), read.n_rows)
+    numbers, texts = _explained(model, accounts, reasons)
+    known = [name for name in features_of(model.profile) if name in model.schema.names]
+    match, refused = icp_match(model.profile, accounts.frame(known))
     columns: dict[str, Any] = {
-        "account_id": table["account_id"],
-        "as_of": pd.to_datetime(table["as_of"]).astype("datetime64[us]").to_numpy(),
+        "account_id": accounts.ids,
+        "as_of": accounts.as_of,
         **numbers,
         "tier": tiers(numbers["icp_fit"], refused),
         "icp_match": match,
@@ -177,7 +179,7 @@ def _scored(model: IcpModel, features: pd.DataFrame, reasons: int) -> tuple[dict
         **texts,
         "model_version": model.version,
     }
-    return columns, InputGaps(len(table), absent, model.reference.unseen(read))
+    return columns, InputGaps(read.n_rows, absent, model.reference.unseen(read))
 
 
 def _arrow(values: Any, kind: Any, rows: int) -> Any:
@@ -185,6 +187,8 @@ def _arrow(values: Any, kind: Any, rows: int) -> Any:
         return pa.repeat(pa.scalar(values, kind), rows)
     if isinstance(values, pa.ChunkedArray):
         return values
+    if isinstance(values, pa.Array):
+        return values.cast(kind)
     if isinstance(values, pd.Categorical):
         return pa.array(values).cast(kind)
     return pa.array(values.array if isinstance(values, pd.Series) else values, type=kind, from_pandas=True)
@@ -197,19 +201,17 @@ def absent_features(model: IcpModel, columns: Iterable[object]) -> list[str]:
     return [name for name, base in bases.items() if name not in given and (not base or base[0] not in given)]
 
 
-def _explained(
-    model: IcpModel, table: pd.DataFrame, read: Columns, count: int
-) -> tuple[dict[str, Floats], dict[str, Any]]:
+def _explained(model: IcpModel, accounts: Accounts, count: int) -> tuple[dict[str, Floats], dict[str, Any]]:
     """Return the numbers and the texts of every row, block by block: encoded matrices are wide."""
     numbers: list[dict[str, Floats]] = []
     texts: list[dict[str, Any]] = []
-    for start in range(0, max(len(table), 1), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        own = read.take(rows)
+    for start in range(0, max(accounts.columns.n_rows, 1), BLOCK_ROWS):
+        own = accounts.columns.take(slice(start, start + BLOCK_ROWS))
         found, parts = _numbers(model, own, explain=count > 0)
         numbers.append(found)
         if parts is not None:
-            texts.append(_reasons(model, table.iloc[rows], own, parts, count))
+            lists = {name: column.slice(start, BLOCK_ROWS) for name, column in accounts.lists.items()}
+            texts.append(_reasons(model, lists, own, parts, count))
     return (
         {name: np.concatenate([block[name] for block in numbers]) for name in NUMBERS},
         {name: pa.chunked_array([block[name] for block in texts]) for name in (texts[0] if texts else ())},
@@ -256,22 +258,22 @@ def _encoded(model: IcpModel, read: Columns) -> Iterator[tuple[str, Ensemble, Fl
 
 
 def _reasons(
-    model: IcpModel, table: pd.DataFrame, read: Columns, parts: Floats, count: int
+    model: IcpModel, lists: Mapping[str, Any], read: Columns, parts: Floats, count: int
 ) -> dict[str, Any]:
     """Name what pushes an account's chance up and down; arrow arrays of text."""
     target = "retained" if "retained" in model.ensembles else "expanded"
     encoder = model.ensembles[target].encoder
     shown, encoded = model.schema.names, (parts, encoder)
     values = sums_by_source(parts, encoder.source_of, len(shown))
-    return reason_texts(values, shown, table, model.schema, count=count, encoded=encoded, read=read)
+    return reason_texts(values, shown, lists, model.schema, count=count, encoded=encoded, read=read)
 
 
 def _column(values: Any, rows: int) -> pd.Series[Any]:
     """Return a column whose dtype doesn't depend on what happens to be in the batch."""
     if isinstance(values, str):
         return pd.Series([values], dtype=object).repeat(rows).reset_index(drop=True)
-    if isinstance(values, pa.ChunkedArray):
-        return pd.Series(values.to_numpy(), dtype=object)
+    if isinstance(values, pa.ChunkedArray | pa.Array):
+        return pd.Series(values.to_numpy(zero_copy_only=False), dtype=object)
     if isinstance(values, pd.Series | pd.Categorical):
         return pd.Series(values).astype(object)
     return pd.Series(values)

@@ -1,8 +1,13 @@
-"""What ``conform`` makes of a frame, without reading again what already is what the model wants."""
+"""Accounts as scoring reads them: what ``conform`` makes of a frame, without reading again what is clean.
+
+Columns that are clean are taken from arrow as they are, so that threads that score a base don't wait for each
+other; only the rest goes through :func:`icp_ml.data.conform.conform`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,134 +18,241 @@ import pyarrow as pa
 
 from icp_ml.data.conform import conform
 from icp_ml.data.ids import are_clean_ids
+from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Feature, Schema
 from icp_ml.data.values import TEXT_DTYPE, text_of
 from icp_ml.errors import InputMismatchError
-from icp_ml.model.columns import Columns, Tools, as_lists, read_columns, read_tools
+from icp_ml.model.columns import Categories, Columns, Tools, as_lists, read_columns, tools_of
+from icp_ml.serve.sources import to_frame
+
+Features = Any
+"""A features frame, or a record batch of arrow."""
+Reading = npt.NDArray[np.float64] | Categories | tuple[Tools, Any]
 
 
-def read_input(features: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, Columns]:
-    """Return what :func:`icp_ml.data.conform.conform` makes of a frame, and its columns as arrays.
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The rows to score.
 
-    The dtype of categories may differ from that of ``conform``, and so may the order of tools that an account
-    has.
+    Parameters
+    ----------
+    ids
+        Account of each row: texts, an arrow array or a column.
+    as_of
+        Day of each row in microseconds, NaT where it's unknown.
+    columns
+        The features.
+    lists
+        Technologies column → tools of each row as arrow lists, spelled as in the input; null where unknown.
     """
-    tools = _plain_tools(features, schema)
-    table = _conformed(features, schema, frozenset(tools))
-    others = tuple(feature for feature in schema.features if feature.name not in tools)
-    read = read_columns(table, replace(schema, features=others))
-    ordered = {name: tools.get(name) or read.tools[name] for name in schema.of_kind("technologies")}
-    return table, replace(read, tools=ordered)
+
+    ids: Any
+    as_of: npt.NDArray[np.datetime64]
+    columns: Columns
+    lists: Mapping[str, Any]
+
+    def frame(self, names: Sequence[str]) -> pd.DataFrame:
+        """Return some features as a frame."""
+        found = {name: self._column(name) for name in names}
+        return pd.DataFrame(found, index=pd.RangeIndex(self.columns.n_rows), copy=False)
+
+    def _column(self, name: str) -> Any:
+        if name in self.columns.numbers:
+            return self.columns.numbers[name]
+        if name in self.columns.categories:
+            column = self.columns.categories[name]
+            return pd.Categorical.from_codes(
+                column.codes, categories=pd.Index(column.levels, dtype=TEXT_DTYPE)
+            )
+        return pd.array(self.lists[name], dtype=pd.ArrowDtype(self.lists[name].type))
 
 
-def _conformed(features: pd.DataFrame, schema: Schema, clean: frozenset[str]) -> pd.DataFrame:
-    """Return what :func:`icp_ml.data.conform.conform` does, up to the dtype of categories.
+def read_input(features: Features, schema: Schema) -> Accounts:
+    """Read a features frame, or a record batch, as :func:`icp_ml.data.conform.conform` does.
 
-    Numbers, true/false as numbers and categories of few levels are taken as they are, the columns named in
-    ``clean`` and account ids that are clean text too; only the rest goes through ``conform``, and everything
-    does where something is wrong, so that its messages hold.
+    Tools that an account has may come in another order.
+
+    Raises
+    ------
+    InputMismatchError
+        Where ``conform`` does.
     """
-    plain = _plain_columns(features, schema, clean)
-    name = schema.account_id if schema.account_id in features.columns else "account_id"
-    ids = _clean_ids(features[name]) if list(features.columns).count(name) == 1 else None
-    if not plain and ids is None:
-        return conform(features, schema)
-    rest = features
-    if ids is not None:
-        one = pd.Series(["account"], dtype="category").repeat(len(features))
-        rest = features.assign(**{name: one.set_axis(features.index)})
-    others = tuple(feature for feature in schema.features if feature.name not in plain)
-    try:
-        found = conform(rest, replace(schema, features=others))
-    except InputMismatchError:
-        return conform(features, schema)  # whose message names the accounts
-    columns: dict[str, Any] = {"account_id": found["account_id"] if ids is None else ids}
-    columns["as_of"] = found["as_of"]
-    columns |= {name: plain[name] if name in plain else found[name] for name in schema.names}
-    return pd.DataFrame(columns, copy=False)
-
-
-def _plain_columns(
-    features: pd.DataFrame, schema: Schema, clean: frozenset[str]
-) -> dict[str, pd.Series[Any]]:
-    """Return the feature columns that need no reading; none where a column is there twice."""
-    if features.columns.has_duplicates:
-        return {}
-    found = {
-        feature.name: _plain(features[feature.name], feature, feature.name in clean)
+    names = [str(name) for name in column_names(features)]
+    single = len(set(names)) == len(names)
+    plain = {
+        feature.name: reading
         for feature in schema.features
-        if feature.name in features.columns
+        if single and (reading := _plain(features, feature, names)) is not None
     }
-    return {name: column for name, column in found.items() if column is not None}
+    account = schema.account_id if schema.account_id in names else "account_id"
+    ids = _plain_ids(_arrow(features, account)) if single and account in names else None
+    rest = tuple(feature for feature in schema.features if feature.name not in plain)
+    dated = bool({schema.snapshot_date, "as_of"} & set(names))
+    unknown = len(rest) == len(schema.features) or not any(name in names for name in plain)
+    as_of = np.full(_n_rows(features), "NaT", dtype="datetime64[us]")
+    if rest or dated or unknown or ids is None:
+        found = _conformed(features, schema, () if unknown else tuple(plain), account, ids)
+        as_of = pd.to_datetime(found["as_of"]).astype("datetime64[us]").to_numpy()
+        ids = found["account_id"] if ids is None else ids
+        plain |= _readings(found, replace(schema, features=schema.features if unknown else rest))
+    return _accounts(ids, as_of, plain, schema)
 
 
-def _plain_tools(features: pd.DataFrame, schema: Schema) -> dict[str, Tools]:
-    """Return the technologies columns that cleaning would leave as they are but for the order of tools."""
-    if features.columns.has_duplicates:
-        return {}
-    found = {
-        name: _tools(features[name]) for name in schema.of_kind("technologies") if name in features.columns
-    }
-    return {name: tools for name, tools in found.items() if tools is not None}
+def _accounts(ids: Any, as_of: Any, readings: Mapping[str, Reading], schema: Schema) -> Accounts:
+    numbers, categories, tools, lists = {}, {}, {}, {}
+    for name in schema.names:
+        reading = readings[name]
+        if isinstance(reading, Categories):
+            categories[name] = reading
+        elif isinstance(reading, tuple):
+            tools[name], lists[name] = reading
+        else:
+            numbers[name] = reading
+    return Accounts(ids, as_of, Columns(len(as_of), numbers, categories, tools), lists)
 
 
-def _tools(column: pd.Series[Any]) -> Tools | None:
-    kind = column.dtype.pyarrow_dtype if isinstance(column.dtype, pd.ArrowDtype) else pa.null()
-    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+def _readings(found: pd.DataFrame, schema: Schema) -> dict[str, Reading]:
+    read = read_columns(found, schema)
+    tools = {name: (stack, as_lists(found[name])) for name, stack in read.tools.items()}
+    return {**read.numbers, **read.categories, **tools}
+
+
+def _conformed(
+    features: Features, schema: Schema, plain: Sequence[str], account: str, ids: Any
+) -> pd.DataFrame:
+    """Return what ``conform`` makes of all but plain columns; of everything where something is wrong.
+
+    Only then its messages are about the whole input.
+    """
+    rest = replace(schema, features=tuple(f for f in schema.features if f.name not in plain))
+    skipped = [*plain, *([] if ids is None else [account])]
+    try:
+        frame = _frame(features, schema, without=skipped)
+        if ids is not None:
+            one = pd.Series(["account"], dtype="category").repeat(len(frame))
+            frame = frame.assign(**{account: one.set_axis(frame.index)})
+        return conform(frame, rest)
+    except InputMismatchError:
+        return conform(_frame(features, schema, without=[]), schema)
+
+
+def _frame(features: Features, schema: Schema, *, without: Sequence[str]) -> pd.DataFrame:
+    if isinstance(features, pd.DataFrame):
+        return features.drop(columns=list(without), errors="ignore")
+    kept = [name for name in features.schema.names if name not in without]
+    frame = to_frame(features.select(kept) if without else features, schema)
+    return frame if kept else pd.DataFrame(index=pd.RangeIndex(features.num_rows))
+
+
+def column_names(features: Features) -> Sequence[Any]:
+    """Return the names of the columns."""
+    return list(features.columns) if isinstance(features, pd.DataFrame) else list(features.schema.names)
+
+
+def _n_rows(features: Features) -> int:
+    return len(features) if isinstance(features, pd.DataFrame) else int(features.num_rows)
+
+
+def _arrow(features: Features, name: str) -> Any:
+    """Return a column as an arrow array if that takes no guess at what its cells are, else None."""
+    if not isinstance(features, pd.DataFrame):
+        return features.column(name)
+    if name not in features.columns:
         return None
-    tools, spellings = read_tools(column)
-    # A tool that is there twice, is empty or unknown isn't among the uses.
-    whole = tools.uses.nnz == len(as_lists(column).flatten())
-    return tools if whole and all(text_of(tool) == tool for tool in spellings) else None
+    column = features[name]
+    dtype = column.dtype
+    if isinstance(dtype, np.dtype):
+        return pa.array(column.to_numpy()) if dtype.kind in "fiub" else None
+    arrow_text = isinstance(dtype, pd.StringDtype) and dtype.storage == "pyarrow"
+    if not arrow_text and not isinstance(dtype, pd.CategoricalDtype | pd.ArrowDtype):
+        return None
+    try:
+        found = pa.array(column.array, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return None  # levels of several types
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
-def _plain(column: pd.Series[Any], feature: Feature, is_clean: bool) -> pd.Series[Any] | None:
-    if is_clean:
-        return column.reset_index(drop=True)
+def _plain(features: Features, feature: Feature, names: Sequence[str]) -> Reading | None:
+    """Return a feature that needs no cleaning, None if it does; without a column all of it is unknown."""
+    if feature.name not in names:
+        base = code_base(feature.name)
+        return _unknown(feature, _n_rows(features)) if base is None or base[0] not in names else None
+    column = _arrow(features, feature.name)
+    if column is None:
+        return None
     if feature.kind == "category":
-        return _cleaned(column) if isinstance(column.dtype, pd.CategoricalDtype) else None
-    if feature.kind == "technologies" or not isinstance(column.dtype, np.dtype):
+        return _categories(column)
+    return _tools(column) if feature.kind == "technologies" else _numbers(column, feature)
+
+
+def _unknown(feature: Feature, n: int) -> Reading:
+    if feature.kind == "category":
+        return Categories(np.full(n, -1, dtype=np.int64), ())
+    if feature.kind == "technologies":
+        lists = pa.nulls(n, pa.large_list(pa.string()))
+        return tools_of(lists)[0], lists
+    return np.full(n, np.nan)
+
+
+def _numbers(column: Any, feature: Feature) -> Reading | None:
+    """Return numbers, and true/false that may be there as 0 and 1."""
+    kind, is_flag = column.type, feature.kind == "boolean"
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if not is_number and not (is_flag and pa.types.is_boolean(kind)):
         return None
-    if column.dtype.kind not in ("fiub" if feature.kind == "boolean" else "fiu"):
-        return None
-    values = column.to_numpy(dtype=np.float64)
-    if feature.kind == "boolean":
+    column = column.cast(pa.float64(), safe=False)
+    values = column.fill_null(np.nan).to_numpy(zero_copy_only=False)
+    if is_flag:
         fits = bool(((values == 0.0) | (values == 1.0) | np.isnan(values)).all())
     else:
         fits = not bool(np.isinf(values).any())
-    return pd.Series(values, copy=False) if fits else None
+    return values if fits else None
 
 
-def _cleaned(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Clean the levels, once each."""
-    codes, levels = column.cat.codes.to_numpy(), column.cat.categories
-    if len(levels) > len(codes):
-        column = column.cat.remove_unused_categories()
-        codes, levels = column.cat.codes.to_numpy(), column.cat.categories
-    known = tuple(levels)
-    # 1, 1.0 and True are one key, but not one text.
-    clean = _clean_levels if levels.inferred_type == "string" else _clean_levels.__wrapped__
-    place, dtype = clean(known)
-    return pd.Series(pd.Categorical.from_codes(place[codes], dtype=dtype), copy=False)
+def _categories(column: Any) -> Reading | None:
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        column = column.dictionary_encode()
+    elif not pa.types.is_dictionary(kind):
+        return None
+    elif len(column.dictionary) > len(column):
+        column = column.dictionary_decode().dictionary_encode()
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    place, levels = _clean_levels(str(column.dictionary.type), tuple(column.dictionary.to_pylist()))
+    return Categories(place[codes], levels)
 
 
 @lru_cache(maxsize=256)
-def _clean_levels(levels: tuple[object, ...]) -> tuple[npt.NDArray[np.int64], pd.CategoricalDtype]:
-    """Return the code of each clean level (-1: none; last: of a missing value) and their dtype.
+def _clean_levels(kind: str, known: tuple[object, ...]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Return the code of each clean level (-1: none; last: of a missing value), and these levels, sorted.
 
-    Kept, because batch after batch has the same levels.
+    Kept, because batch after batch has the same levels; by their type, because 1, 1.0 and True are one key.
     """
-    texts = [text_of(level) for level in levels]
-    places = {text: code for code, text in enumerate(dict.fromkeys(t for t in texts if t is not None))}
+    texts = [text_of(level) for level in known]
+    levels = sorted({text for text in texts if text is not None})
+    places = {text: code for code, text in enumerate(levels)}
     codes = [-1 if text is None else places[text] for text in texts]
-    dtype = pd.CategoricalDtype(pd.Index(list(places), dtype=TEXT_DTYPE))
-    return np.array([*codes, -1], dtype=np.int64), dtype
+    return np.array([*codes, -1], dtype=np.int64), tuple(levels)
 
 
-def _clean_ids(column: pd.Series[Any]) -> pd.Series[Any] | None:
+def _tools(column: Any) -> Reading | None:
+    """Return a technologies column that cleaning would leave as it is but for the order of tools."""
+    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
+        return None
+    if not pa.types.is_string(column.type.value_type) and not pa.types.is_large_string(
+        column.type.value_type
+    ):
+        return None
+    lists = column.cast(pa.large_list(pa.string()))
+    tools, spellings = tools_of(lists)
+    # A tool that is there twice, is empty or unknown isn't among the uses.
+    whole = tools.uses.nnz == len(lists.flatten())
+    return (tools, lists) if whole and all(text_of(tool) == tool for tool in spellings) else None
+
+
+def _plain_ids(ids: Any) -> Any:
     """Return account ids that ``clean_ids`` would leave as they are, None if there are any others."""
-    if not isinstance(column.dtype, pd.StringDtype) or column.dtype.storage != "pyarrow":
+    if ids is None or not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
         return None
-    if not are_clean_ids(pa.array(column.array, type=pa.large_string())):
-        return None
-    return column.reset_index(drop=True)
+    return ids if are_clean_ids(ids.cast(pa.large_string())) else None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -99,14 +98,11 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_batches(
-    path: Path, schema: Schema, batch_rows: int, *, threads: bool = True
-) -> Iterator[pd.DataFrame]:
-    """Read the columns that a schema needs, a batch of rows at a time.
+def read_batches(path: Path, schema: Schema, batch_rows: int, *, threads: bool = True) -> Iterator[Any]:
+    """Read the columns that a schema needs, a record batch of rows at a time.
 
-    Categories come as arrow dictionaries, lists stay arrow lists; the cells of a csv file are text. Folders
-    such as ``region=EMEA`` on the path are columns of the files below them. ``threads`` lets arrow read and
-    convert columns beside each other.
+    Categories come as arrow dictionaries; the cells of a csv file are text. Folders such as ``region=EMEA``
+    on the path are columns of the files below them. ``threads`` lets arrow read columns beside each other.
 
     Raises
     ------
@@ -122,11 +118,11 @@ def read_batches(
         )
         for batch in batches:
             for start in range(0, batch.num_rows, batch_rows):
-                frame = to_frame(batch.slice(start, batch_rows), schema, threads=threads)
+                rows = batch.slice(start, batch_rows)
                 for name, value in partition.items():
-                    if name not in frame:
-                        frame[name] = np.full(len(frame), value, dtype=object)
-                yield frame
+                    if name not in batch.schema.names:
+                        rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(rows)))
+                yield rows
 
 
 def _parquet_batches(path: Path, schema: Schema, batch_rows: int, threads: bool) -> Iterator[Any]:
@@ -135,9 +131,7 @@ def _parquet_batches(path: Path, schema: Schema, batch_rows: int, threads: bool)
         runs = _runs([probe.metadata.row_group(g).num_rows for g in range(probe.num_row_groups)], batch_rows)
     wanted = [name for name in arrow.names if is_wanted(name, schema)]
     texts = [
-        name
-        for name in wanted
-        if name in schema.of_kind("category") and pa.types.is_string(arrow.field(name).type)
+        name for name in wanted if name in schema.of_kind("category") and _is_text(arrow.field(name).type)
     ]
     with pq.ParquetFile(path, read_dictionary=texts) as reader:
         for run in runs:
@@ -199,24 +193,28 @@ def _partition(path: Path) -> Mapping[str, str | None]:
     return {name: None if value == _NO_VALUE else unquote(value) for name, value in pairs}
 
 
-def to_frame(batch: Any, schema: Schema, *, threads: bool = True) -> pd.DataFrame:
-    """Return a record batch as a frame: categories as dictionaries, lists as arrow lists."""
+def to_frame(batch: Any, schema: Schema) -> pd.DataFrame:
+    """Return a record batch as a frame, in one thread: categories as dictionaries, lists as arrow lists."""
     kinds = {feature.name: feature.kind for feature in schema.features}
     columns = [
         _simplified(column, kinds.get(name))
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
     encoded = pa.RecordBatch.from_arrays(columns, names=batch.schema.names) if columns else batch
-    return pd.DataFrame(encoded.to_pandas(types_mapper=_list_columns, use_threads=threads))
+    return pd.DataFrame(encoded.to_pandas(types_mapper=_list_columns, use_threads=False))
 
 
 def _simplified(column: Any, kind: str | None) -> Any:
     """Return texts as a dictionary and true/false as 1, 0 and NaN: a Python object per cell is slow."""
-    if kind == "category" and (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if kind == "category" and _is_text(column.type):
         return column.dictionary_encode()
     if kind == "boolean" and pa.types.is_boolean(column.type):
         return column.cast(pa.float64())
     return column
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _list_columns(kind: Any) -> pd.ArrowDtype | None:

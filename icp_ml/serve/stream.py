@@ -35,9 +35,8 @@ from icp_ml.serve.sources import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from icp_ml.serve.icpmodel import IcpModel
+    from icp_ml.serve.scoreinput import Features
 
 __all__ = ["ScoreRun", "find_files", "pace_text", "score_parquet"]
 
@@ -236,7 +235,7 @@ def _model_digest(model: IcpModel) -> str:
 
 
 def write_part(
-    job: Job, batches: Iterator[pd.DataFrame], part: Path, facts: Mapping[str, Any]
+    job: Job, batches: Iterator[Features], part: Path, facts: Mapping[str, Any]
 ) -> Iterator[InputGaps]:
     """Score batches into one part, yielding the gaps of each; rename the part when complete."""
     schema = arrow_schema(job.reasons, {f"icp_ml.{name}": str(value) for name, value in facts.items()})
@@ -247,19 +246,19 @@ def write_part(
     writer.commit()
 
 
-def _in_order(job: Job, batches: Iterator[pd.DataFrame]) -> Iterator[tuple[Any, InputGaps]]:
+def _in_order(job: Job, batches: Iterator[Features]) -> Iterator[tuple[Any, InputGaps]]:
     """Score batches in threads while the next ones are read and the last ones written."""
 
-    def work(frame: pd.DataFrame) -> tuple[Any, InputGaps]:
-        return score_batch(job.model, frame, reasons=job.reasons)
+    def work(batch: Features) -> tuple[Any, InputGaps]:
+        return score_batch(job.model, batch, reasons=job.reasons)
 
     if job.n_jobs == 1:
         yield from map(work, batches)
         return
     waiting: deque[Future[tuple[Any, InputGaps]]] = deque()
     with ThreadPoolExecutor(job.n_jobs) as pool:
-        for frame in batches:
-            waiting.append(pool.submit(work, frame))
+        for batch in batches:
+            waiting.append(pool.submit(work, batch))
             if len(waiting) > job.n_jobs:
                 yield waiting.popleft().result()
         while waiting:

@@ -68,9 +68,9 @@ def test_clean_lists_are_taken_as_they_are(monkeypatch):
 def test_lists_that_need_cleaning_are_cleaned(monkeypatch, tool):
     dirty = [*CLEAN, ["dbt", tool]]
     assert conformed_tools(monkeypatch, frame(dirty)) == ["tools"]
-    table, read = read_input(frame(dirty), SCHEMA)
-    assert said(read)[-1] == ("x", ["dbt"], True)
-    assert len(table["tools"].iloc[-1]) == 1
+    found = read_input(frame(dirty), SCHEMA)
+    assert said(found.columns)[-1] == ("x", ["dbt"], True)
+    assert len(found.lists["tools"][-1]) == 1
 
 
 TOOL = st.sampled_from(["dbt", "DBT", " dbt", "Jira", "AWS", "n/a", "", "a  b", "A b", None])
@@ -80,12 +80,12 @@ TOOL = st.sampled_from(["dbt", "DBT", " dbt", "Jira", "AWS", "n/a", "", "a  b", 
 @given(st.lists(st.none() | st.lists(TOOL, max_size=4), min_size=1, max_size=6))
 def test_whatever_the_lists_hold_conform_says_the_same(tools):
     features = frame(tools)
-    table, read = read_input(features, SCHEMA)
+    found = read_input(features, SCHEMA)
     wanted = conform(features, SCHEMA)
-    assert said(read) == said(read_columns(wanted, SCHEMA))
-    for own, other in zip(table["tools"], wanted["tools"], strict=True):
-        assert (own is pd.NA) == (other is pd.NA)
-        assert own is pd.NA or sorted(own) == sorted(other)
+    assert said(found.columns) == said(read_columns(wanted, SCHEMA))
+    for own, other in zip(found.lists["tools"].to_pylist(), wanted["tools"], strict=True):
+        assert (own is None) == (other is pd.NA)
+        assert own is None or sorted(own) == sorted(other)
 
 
 def test_lists_of_either_width_and_python_lists_are_the_same():
@@ -93,7 +93,7 @@ def test_lists_of_either_width_and_python_lists_are_the_same():
     wide = narrow.assign(tools=narrow["tools"].astype(pd.ArrowDtype(pa.large_list(pa.string()))))
     python = narrow.assign(tools=pd.Series(CLEAN, dtype=object))
     for other in (wide, python):
-        assert said(read_input(other, SCHEMA)[1]) == said(read_input(narrow, SCHEMA)[1])
+        assert said(read_input(other, SCHEMA).columns) == said(read_input(narrow, SCHEMA).columns)
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,15 @@ def test_lists_of_either_width_and_python_lists_are_the_same():
 def test_levels_are_cleaned_once_each_and_never_confused(plan):
     features = frame(CLEAN, plan)
     for _ in range(2):
-        assert said(read_input(features, SCHEMA)[1]) == said(read_columns(conform(features, SCHEMA), SCHEMA))
+        assert said(read_input(features, SCHEMA).columns) == said(
+            read_columns(conform(features, SCHEMA), SCHEMA)
+        )
 
 
 def test_levels_of_later_batches_are_their_own():
     for levels in (["a", "b"], ["b", "a"], ["a", "c"]):
         features = frame(CLEAN, pd.Categorical([levels[0], levels[1], levels[1], None], categories=levels))
-        assert [row[0] for row in said(read_input(features, SCHEMA)[1])] == [
+        assert [row[0] for row in said(read_input(features, SCHEMA).columns)] == [
             levels[0],
             levels[1],
             levels[1],
