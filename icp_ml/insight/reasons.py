@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,8 +20,6 @@ from icp_ml.model.contributions import has_numba
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Said = tuple[Ints, list[str]]
-"""Code of a text per row, and the text of each code."""
 
 #: Contributions smaller than this (log-odds) aren't worth a sentence.
 LEAST = 0.005
@@ -97,31 +96,85 @@ def reason_texts(
     ``values`` has a column per feature of ``shown``, ``lists`` the tools of technologies columns. Texts are
     put together by arrow, so that threads don't wait for each other.
     """
-    n, width = values.shape
     chosen = _chosen(values, count)
-    flat = chosen.ravel()
-    codes: Ints = np.full(flat.size, -1, dtype=np.int64)
-    amounts = values[np.repeat(np.arange(n), chosen.shape[1]), flat]
-    texts: list[str] = []
-    order = np.argsort(flat, kind="stable")
-    ends = np.searchsorted(flat[order], np.arange(width + 1))
+    given = np.flatnonzero(chosen.ravel() >= 0)
+    rows, features = given // chosen.shape[1], chosen.ravel()[given]
+    signs = np.where(given % chosen.shape[1] < count, 1, -1)
+    said = _Said.nothing(len(given))
+    said.add_levels(shown, schema, read, rows, features)
+    said.add_numbers(shown, schema, read, rows, features)
     for j, feature in enumerate(shown):
-        places = order[ends[j] : ends[j + 1]]
-        if not len(places):
-            continue
-        rows = places // chosen.shape[1]
-        signs = np.where(places % chosen.shape[1] < count, 1, -1)
-        if feature in read.tools:
-            own, said = _stack_texts(feature, lists[feature], read, rows, signs, encoded)
-        else:
-            own, said = _said(feature, schema, read, rows)
-        codes[places] = own + len(texts)
-        texts += said
+        if feature in read.tools and len(at := np.flatnonzero(features == j)):
+            codes, texts = _stack_texts(feature, lists[feature], read, rows[at], signs[at], encoded)
+            said.add(at, codes, texts)
+    texts = _with_amounts(said, _cents(values[rows, features]))
+    place = np.full(chosen.size, -1, dtype=np.int64)
+    place[given] = np.arange(len(given))
     names = [f"{name}_{number + 1}" for name in ("reason", "risk") for number in range(count)]
-    shape = (n, len(names))
-    return dict(
-        zip(names, _with_amounts(texts, codes.reshape(shape), _cents(amounts).reshape(shape)), strict=True)
-    )
+    columns = place.reshape(chosen.shape).T
+    return {
+        name: texts.take(pa.array(column, mask=column < 0))
+        for name, column in zip(names, columns, strict=True)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What is said of each reason given: a text, and for a number the number after it.
+
+    Parameters
+    ----------
+    codes, numbers
+        Place of the text and of the number of each reason.
+    texts
+        Texts by code.
+    written
+        Numbers by place, the first one empty.
+    """
+
+    codes: Ints
+    numbers: Ints
+    texts: list[str]
+    written: list[str]
+
+    @classmethod
+    def nothing(cls, n: int) -> _Said:
+        """Return room for ``n`` reasons."""
+        return cls(np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), [], [""])
+
+    def add(self, at: Ints, codes: Ints, texts: Sequence[str]) -> None:
+        """Say one of some texts of the reasons ``at``."""
+        self.codes[at] = codes + len(self.texts)
+        self.texts.extend(texts)
+
+    def add_levels(
+        self, shown: Sequence[str], schema: Schema, read: Columns, rows: Ints, features: Ints
+    ) -> None:
+        """Say the level of all features that are categories, true or false, or not there."""
+        slot = np.full(len(shown), -1, dtype=np.int64)
+        columns: list[Ints] = []
+        texts: list[str] = []
+        for j, feature in enumerate(shown):
+            if (levels := _levels(feature, schema, read)) is not None:
+                slot[j] = len(columns)
+                columns.append(levels[0] + len(texts))
+                texts += levels[1]
+        if len(at := np.flatnonzero(slot[features] >= 0)):
+            self.add(at, np.array(columns)[slot[features[at]], rows[at]], texts)
+
+    def add_numbers(
+        self, shown: Sequence[str], schema: Schema, read: Columns, rows: Ints, features: Ints
+    ) -> None:
+        """Say the value of all features that are numbers."""
+        names = [name for name in shown if name in read.numbers and schema.kind(name) != "boolean"]
+        slot = np.array([names.index(name) if name in names else -1 for name in shown], dtype=np.int64)
+        if not len(at := np.flatnonzero(slot[features] >= 0)):
+            return
+        values = np.array([read.numbers[name] for name in names])[slot[features[at]], rows[at]]
+        codes, distinct = pd.factorize(_shortened(values))
+        self.add(at, slot[features[at]], [f"{name} is " for name in names])
+        self.numbers[at] = len(self.written) + np.where(codes < 0, len(distinct), codes)
+        self.written.extend([*map(_number, distinct.tolist()), "unknown"])
 
 
 def _in_kernel(rows: int) -> bool:
@@ -165,35 +218,35 @@ def _cents(amounts: Array) -> Ints:
     return cents.astype(np.int64)
 
 
-def _with_amounts(texts: list[str], codes: Ints, cents: Ints) -> list[Any]:
-    """Return an arrow array per column of codes: the text of each code and its amount, null where it's -1."""
-    place, distinct = pd.factorize(cents.ravel())
-    amounts = pa.array([f"({value / 100:+.2f})" for value in distinct.tolist()], type=pa.string())
-    said, place_of = pa.array(texts, type=pa.string()), place.reshape(cents.shape)
-    return [
-        pc.binary_join_element_wise(
-            said.take(pa.array(codes[:, k], mask=codes[:, k] < 0)),
-            amounts.take(pa.array(place_of[:, k])),
-            " ",
-        )
-        for k in range(codes.shape[1])
-    ]
+def _with_amounts(said: _Said, cents: Ints) -> Any:
+    """Return what is said of each reason and its amount as an arrow array."""
+    place, distinct = pd.factorize(cents)
+    amounts = [f" ({value / 100:+.2f})" for value in distinct.tolist()]
+    parts = ((said.texts, said.codes), (said.written, said.numbers), (amounts, place))
+    return pc.binary_join_element_wise(
+        *(pa.array(texts, type=pa.string()).take(pa.array(codes)) for texts, codes in parts), ""
+    )
 
 
-def _said(feature: str, schema: Schema, read: Columns, rows: Ints) -> Said:
+def _levels(feature: str, schema: Schema, read: Columns) -> tuple[Ints, tuple[str, ...]] | None:
+    """Return the code of each row's level and the text of each code; None for numbers and lists."""
     if feature in read.categories:
         column = read.categories[feature]
-        texts = [f"{feature} is {level}" for level in (*column.levels, "unknown")]
-        return np.where(column.codes < 0, len(column.levels), column.codes)[rows], texts
-    if feature not in read.numbers:
-        return np.zeros(len(rows), dtype=np.int64), [f"{feature} is unknown"]
-    codes, distinct = pd.factorize(_shortened(read.numbers[feature][rows]))
-    if schema.kind(feature) == "boolean":
-        words = {1.0: "true", 0.0: "false"}
-        texts = [f"{feature} is {words.get(value, 'unknown')}" for value in distinct.tolist()]
-    else:
-        texts = [f"{feature} is {_number(value)}" for value in distinct.tolist()]
-    return np.where(codes < 0, len(texts), codes).astype(np.int64), [*texts, f"{feature} is unknown"]
+        codes = np.where(column.codes < 0, len(column.levels), column.codes)
+        return codes, _level_texts(feature, column.levels)
+    if feature in read.numbers and schema.kind(feature) == "boolean":
+        values = read.numbers[feature]
+        return np.where(values == 1.0, 0, np.where(values == 0.0, 1, 2)), _level_texts(
+            feature, ("true", "false")
+        )
+    if feature in read.numbers or feature in read.tools:
+        return None
+    return np.zeros(read.n_rows, dtype=np.int64), _level_texts(feature, ())
+
+
+@lru_cache(maxsize=1 << 10)
+def _level_texts(feature: str, levels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{feature} is {level}" for level in (*levels, "unknown"))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -224,7 +277,8 @@ def _stack_texts(
     rows: Ints,
     signs: Ints,
     encoded: tuple[Array, Any] | None,
-) -> Said:
+) -> tuple[Ints, list[str]]:
+    """Return the code of a text per row asked for, and the text of each code."""
     stack = read.tools[feature]
     sizes = np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
     known = stack.known[rows]
