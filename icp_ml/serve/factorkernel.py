@@ -1,4 +1,4 @@
-"""The sums and the solution of the factor model by numba: the bits of the numpy path in ``factors``."""
+"""Normal scores and the factor model by numba: the bits of the numpy paths in ``margins`` and ``factors``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from icp_ml.model.fasttree.jit import compiled
+from icp_ml.model.fasttree.jit import compiled, count_below
 
-ROWS = 64
+ROWS, TILE = 64, 1024
 
 
 @compiled
@@ -98,3 +98,20 @@ def _eliminate(gram: Any, sums: Any, size: int, scores: Any, explained: Any) -> 
         explained[r] = 0.0
         for a in range(count):
             explained[r] += sums[a, r] * scores[a, r]
+
+
+@compiled
+def interpolate(x: Any, knots: Any, at: Any, slopes: Any, y: Any) -> None:
+    """Write ``y`` on the lines between knots, level beyond them; NaN stays."""
+    places = np.empty(TILE, dtype=np.int64)
+    for low in range(0, len(x), TILE):
+        size = min(low + TILE, len(x)) - low
+        count_below(knots, x[low : low + size], places[:size])
+        for r in range(size):
+            value, place = x[low + r], places[r]
+            if value != value:
+                y[low + r] = value
+            elif place == 0 or place == len(knots):
+                y[low + r] = at[0] if place == 0 else at[-1]
+            else:
+                y[low + r] = slopes[place - 1] * (value - knots[place - 1]) + at[place - 1]

@@ -255,9 +255,10 @@ class FieldTables:
         count += is_known.sum(axis=0)
         for surprise in told:
             total += surprise
-        for name, values in columns.numbers.items():
-            share = self.known[name]
-            unknown += np.where(np.isnan(values), -np.log1p(-share), -np.log(share))
+        shares = np.array([self.known[name] for name in columns.numbers])[:, None]
+        gone = np.isnan(np.array(list(columns.numbers.values())).reshape(len(shares), n))
+        for surprise in np.where(gone, -np.log1p(-shares), -np.log(shares)):
+            unknown += surprise
         groups = Groups(_rows(known, n), _squares(grams, width - _FACTORS - 2), sums[:, _FACTORS:].T)
         return Tally(most, total, count, new, mix, unknown, *self.factors.measure(scores.T, groups))
 

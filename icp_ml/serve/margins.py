@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from icp_ml.model.columns import Categories, Tools
+from icp_ml.model.contributions import has_numba
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -24,6 +25,8 @@ Flags = npt.NDArray[np.bool_]
 TAIL = 0.05
 """Share of accounts in each tail of a number."""
 KNOTS = 51
+KERNEL_ROWS = 2_000
+"""Rows from which numba is worth its import."""
 _SHAPES = (0.05, 0.9)
 _PRIOR_SHAPE, _PRIOR_WEIGHT = 0.25, 10.0
 _FEWEST = 1e-300
@@ -152,17 +155,36 @@ def normal_scores(margins: Sequence[NumberMargin], values: Sequence[Floats]) -> 
     """
     if not margins:
         return np.empty((0, 0))
-    scores = np.empty((len(margins), len(values[0])))
+    given = np.array(values)
+    scores = _between_knots(margins, given)
+    for side, further in ((1.0, np.maximum), (-1.0, np.minimum)):
+        tails = [margin.upper if side > 0 else margin.lower for margin in margins]
+        at, share, scale, shape = np.array([(t.at, t.share, t.scale, t.shape) for t in tails]).T
+        places = np.flatnonzero((side * given > at[:, None]).ravel())
+        of = places // given.shape[1]
+        chances = _chances(side * given.ravel()[places] - at[of], share[of], scale[of], shape[of])
+        scores.ravel()[places] = further(scores.ravel()[places], -side * ndtri(chances))
+    return scores
+
+
+def _between_knots(margins: Sequence[NumberMargin], values: Floats) -> Floats:
+    """Return normal scores by the knots alone: lines between them, level beyond; NaN stays."""
+    scores = np.empty(values.shape)
+    in_kernel = values.shape[1] >= KERNEL_ROWS and has_numba()
     for score, margin, own in zip(scores, margins, values, strict=True):
-        score[:] = np.where(np.isnan(own), np.nan, np.interp(own, margin.knots, margin.scores))
-    uppers, lowers = [margin.upper for margin in margins], [margin.lower for margin in margins]
-    for tails, sign, further in ((uppers, 1.0, np.maximum), (lowers, -1.0, np.minimum)):
-        signed = values if sign > 0 else [-own for own in values]
-        places = [np.flatnonzero(own > tail.at) for own, tail in zip(signed, tails, strict=True)]
-        which, rows = np.repeat(np.arange(len(tails)), [len(own) for own in places]), np.concatenate(places)
-        of = np.array([(tail.at, tail.share, tail.scale, tail.shape) for tail in tails]).T[:, which]
-        beyond = np.concatenate([own[at] for own, at in zip(signed, places, strict=True)]) - of[0]
-        scores[which, rows] = further(scores[which, rows], -sign * ndtri(_chances(beyond, *of[1:])))
+        knots, at = np.array(margin.knots), np.array(margin.scores)
+        slopes = np.diff(at) / np.diff(knots)
+        if in_kernel:
+            from icp_ml.serve.factorkernel import interpolate
+
+            interpolate(own, knots, at, slopes, score)
+            continue
+        place = np.searchsorted(knots, own, side="left")
+        first = np.clip(place - 1, 0, max(len(slopes) - 1, 0))
+        line = slopes[first] * (own - knots[first]) + at[first] if len(slopes) else own
+        ends = np.where(place == 0, at[0], at[-1])
+        score[:] = np.where((place == 0) | (place == len(knots)), ends, line)
+        score[np.isnan(own)] = np.nan
     return scores
 
 

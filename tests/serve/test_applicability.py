@@ -163,6 +163,32 @@ def test_a_tail_extrapolates_by_the_shape_of_the_column() -> None:
     assert (np.diff(ordered) >= 0).all()
 
 
+def test_kernel_and_numpy_give_the_same_normal_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    samples = [
+        rng.normal(size=900),
+        rng.integers(0, 3, 900).astype(float),
+        np.ones(900),
+        rng.pareto(1.0, 900),
+    ]
+    fitted = [NumberMargin.fit(sample) for sample in samples]
+    margins = [margin for margin in fitted if margin is not None]
+    values = [
+        np.concatenate([margin.knots, sample[:99], [np.nan, 1e9, -1e9, 0.5]])
+        for margin, sample in zip(margins, samples, strict=True)
+    ]
+    values = [np.resize(own, 150) for own in values]
+    by_numpy = normal_scores(margins, values)
+    for scores, margin, own in zip(by_numpy, margins, values, strict=True):
+        middle = (own > -margin.lower.at) & (own < margin.upper.at)
+        np.testing.assert_allclose(
+            scores[middle], np.interp(own, margin.knots, margin.scores)[middle], atol=1e-12
+        )
+        np.testing.assert_array_equal(np.isnan(scores), np.isnan(own))
+    monkeypatch.setattr("icp_ml.serve.margins.KERNEL_ROWS", 1)
+    np.testing.assert_array_equal(normal_scores(margins, values), by_numpy)
+
+
 def test_no_account_beyond_the_threshold_gives_a_rare_tail() -> None:
     tail = fit_tail(np.array([]), 3.0, 99, 1.0)
     assert tail.chance(np.array([0.0]))[0] == pytest.approx(0.005)
