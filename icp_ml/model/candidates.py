@@ -13,10 +13,10 @@ from icp_ml.model.bounded import BoundedModel
 from icp_ml.model.boundedfit import BOUNDED_PENALTIES, fit_bounded_path
 from icp_ml.model.columns import Floats
 from icp_ml.model.ebm import ROUNDS, fit_ebm_path
-from icp_ml.model.encoding import Part
 from icp_ml.model.estimator import booster_to_text, fit_booster, predict_path
 from icp_ml.model.linear import LinearModel
 from icp_ml.model.members import AdditiveMember, BoundedMember, LinearMember, Member, StepMember, TreeMember
+from icp_ml.model.plans import Part
 from icp_ml.model.ridge import PENALTIES, fit_linear_path
 from icp_ml.model.steps import StepModel
 

@@ -7,7 +7,7 @@ technologies column becomes a flag per frequent tool, the number of rare tools a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from icp_ml.data import ladders
 from icp_ml.data.schema import Schema
 from icp_ml.model.columns import Categories, Columns, Floats, Ints, Tools, read_columns
 from icp_ml.model.folds import group_folds, possible_folds
+from icp_ml.model.plans import CategoryPlan, Part, ToolPlan
 
 MIN_ROWS = 10
 MIN_SHARE = 0.01
@@ -26,113 +27,6 @@ RATE_ABOVE = 8
 MAX_TOOLS = 300
 PRIOR_ACCOUNTS = 20.0
 RATE_FOLDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One encoded column.
-
-    Parameters
-    ----------
-    feature
-        Name of the source feature.
-    role
-        ``value``, ``level``, ``other``, ``missing``, ``rank`` (number of a step, NaN = unknown), ``rate``
-        (target statistic, log-odds), ``tool``, ``rare`` (number of tools without a flag), ``count`` (number
-        of tools) or ``empty``.
-    value
-        The level or tool; empty for the other roles.
-    direction
-        1 or -1 where log-odds must not fall or rise as the value rises, see :class:`Feature`.
-    """
-
-    feature: str
-    role: str
-    value: str = ""
-    direction: int = 0
-
-    @property
-    def name(self) -> str:
-        """Name of the encoded column."""
-        if self.role == "value":
-            return self.feature
-        if self.role == "level":
-            return f"{self.feature}={self.value}"
-        if self.role == "tool":
-            return f"{self.feature}:{self.value}"
-        return f"{self.feature} ({self.role})"
-
-
-@dataclass(frozen=True, slots=True)
-class _CategoryPlan:
-    levels: tuple[str, ...]
-    other: bool
-    missing: bool
-    rates: dict[str, float] | None
-    missing_rate: float
-    base: float
-    known: tuple[str, ...]
-    ranks: dict[str, int] | None = None
-
-    def parts(self, feature: str) -> list[Part]:
-        parts = [Part(feature, "level", level) for level in self.levels]
-        parts += [Part(feature, "other")] if self.other else []
-        parts += [Part(feature, "missing")] if self.missing else []
-        parts += [Part(feature, "rank")] if self.ranks is not None else []
-        parts += [Part(feature, "rate")] if self.rates is not None else []
-        return parts
-
-    def encode(self, column: Categories, into: Floats) -> None:
-        place = {level: j for j, level in enumerate(self.levels)}
-        n_levels = len(self.levels)
-        # column of each code: a level's own, or the one after them for all others; -2 = missing
-        lookup = np.array([place.get(level, n_levels) for level in column.levels] + [-2], dtype=np.int64)
-        target = lookup[column.codes]
-        width = n_levels + int(self.other)
-        flagged = np.flatnonzero((target >= 0) & (target < width))
-        into[flagged, target[flagged]] = 1.0
-        if self.missing:
-            into[:, width] = target == -2
-        self.encode_learnt(column, into)
-
-    def encode_learnt(self, column: Categories, into: Floats) -> None:
-        """Write the columns that may differ between plans of the same parts."""
-        if self.ranks is not None:
-            ranks = [float(self.ranks.get(level, np.nan)) for level in column.levels]
-            into[:, -1 - (self.rates is not None)] = np.array([*ranks, np.nan])[column.codes]
-        if self.rates is not None:
-            rates = [self.rates.get(level, self.base) for level in column.levels]
-            into[:, -1] = np.array([*rates, self.missing_rate])[column.codes]
-
-
-@dataclass(frozen=True, slots=True)
-class _ToolPlan:
-    tools: tuple[str, ...]
-    missing: bool
-    known: tuple[str, ...]
-
-    def parts(self, feature: str) -> list[Part]:
-        parts = [Part(feature, "tool", tool) for tool in self.tools]
-        parts += [Part(feature, "rare"), Part(feature, "count")]
-        return parts + ([Part(feature, "missing")] if self.missing else [])
-
-    def encode(self, column: Tools, into: Floats) -> None:
-        n_tools = len(self.tools)
-        place = {name: code for code, name in enumerate(column.names)}
-        flag = np.full(len(column.names), -1, dtype=np.int64)
-        for j, tool in enumerate(self.tools):
-            if tool in place:
-                flag[place[tool]] = j
-        sizes = np.diff(column.uses.indptr)
-        rows, flags = np.repeat(np.arange(len(sizes)), sizes), flag[column.uses.indices]
-        rows, flags = rows[flags >= 0], flags[flags >= 0]
-        into[rows, flags] = 1.0
-        count = sizes.astype(np.float64)
-        into[:, n_tools] = count - np.bincount(rows, minlength=len(sizes))
-        into[:, n_tools + 1] = count
-        into[~column.known, : n_tools + 2] = np.nan
-        if self.missing:
-            into[:, n_tools + 2] = ~column.known
 
 
 class Encoder:
@@ -161,7 +55,7 @@ class Encoder:
     [[1.0, 1.0, 0.0]]
     """
 
-    def __init__(self, schema: Schema, plans: dict[str, _CategoryPlan | _ToolPlan]) -> None:
+    def __init__(self, schema: Schema, plans: dict[str, CategoryPlan | ToolPlan]) -> None:
         self.schema = schema
         self._plans = plans
         parts: list[Part] = []
@@ -226,7 +120,7 @@ class Encoder:
         each = np.ones(len(outcome)) if weights is None else weights
         rows_per_group = float(each.sum()) / (int(codes.max()) + 1)
         prior = PRIOR_ACCOUNTS * rows_per_group
-        plans: dict[str, _CategoryPlan | _ToolPlan] = {}
+        plans: dict[str, CategoryPlan | ToolPlan] = {}
         for feature in schema.features:
             if feature.kind == "category":
                 plans[feature.name] = _plan_categories(columns.categories[feature.name], outcome, each, prior)
@@ -257,10 +151,10 @@ class Encoder:
         for feature in self.schema.features:
             into = matrix[:, self._slices[feature.name]]
             plan = self._plans.get(feature.name)
-            if isinstance(plan, _CategoryPlan):
+            if isinstance(plan, CategoryPlan):
                 if into.shape[1]:
                     plan.encode(columns.categories[feature.name], into)
-            elif isinstance(plan, _ToolPlan):
+            elif isinstance(plan, ToolPlan):
                 plan.encode(columns.tools[feature.name], into)
             else:
                 into[:, 0] = columns.numbers[feature.name]
@@ -269,7 +163,7 @@ class Encoder:
     def recode(self, matrix: Floats, columns: Columns) -> None:
         """Make the matrix of an encoder with the same parts this one's, in place: rates and ranks differ."""
         for name, plan in self._plans.items():
-            if isinstance(plan, _CategoryPlan):
+            if isinstance(plan, CategoryPlan):
                 plan.encode_learnt(columns.categories[name], matrix[:, self._slices[name]])
 
     def unseen(self, frame: pd.DataFrame | Columns) -> dict[str, dict[str, Any]]:
@@ -284,7 +178,7 @@ class Encoder:
         report: dict[str, dict[str, Any]] = {}
         for name, plan in self._plans.items():
             known = set(plan.known)
-            if isinstance(plan, _CategoryPlan):
+            if isinstance(plan, CategoryPlan):
                 column = columns.categories[name]
                 used = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels)) > 0
                 new = [j for j, level in enumerate(column.levels) if used[j] and level not in known]
@@ -302,7 +196,7 @@ class Encoder:
     def to_state(self) -> dict[str, Any]:
         """Return a JSON-able dict."""
         plans = {
-            name: {"kind": "category" if isinstance(plan, _CategoryPlan) else "tools", **asdict(plan)}
+            name: {"kind": "category" if isinstance(plan, CategoryPlan) else "tools", **asdict(plan)}
             for name, plan in self._plans.items()
         }
         return {"schema": self.schema.to_dict(), "plans": plans}
@@ -310,14 +204,14 @@ class Encoder:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Encoder:
         """Rebuild what :meth:`to_state` wrote."""
-        plans: dict[str, _CategoryPlan | _ToolPlan] = {}
+        plans: dict[str, CategoryPlan | ToolPlan] = {}
         for name, stored in state["plans"].items():
             fields: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in stored.items()
                 if key != "kind"
             }
-            plans[name] = _CategoryPlan(**fields) if stored["kind"] == "category" else _ToolPlan(**fields)
+            plans[name] = CategoryPlan(**fields) if stored["kind"] == "category" else ToolPlan(**fields)
         return cls(Schema.from_dict(state["schema"]), plans)
 
     def _replace_rates(
@@ -358,7 +252,7 @@ def _level_rates(codes: Ints, n_levels: int, y: Floats, each: Floats, base: floa
     return np.asarray(np.log(rate) - np.log1p(-rate), dtype=np.float64)
 
 
-def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) -> _CategoryPlan:
+def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) -> CategoryPlan:
     n_rows, n_levels = len(column.codes), len(column.levels)
     counts = np.bincount(column.codes[column.codes >= 0], minlength=n_levels)
     present = [j for j in range(n_levels) if counts[j] > 0]
@@ -374,7 +268,7 @@ def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) 
     many = len(present) > RATE_ABOVE
     known = tuple(column.levels[j] for j in present)
     steps = ladders.steps(known)
-    return _CategoryPlan(
+    return CategoryPlan(
         levels=tuple(column.levels[j] for j in frequent),
         other=bool(frequent) and n_other >= enough,
         missing=n_missing >= max(1.0, MIN_SHARE * n_rows),
@@ -386,12 +280,12 @@ def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) 
     )
 
 
-def _plan_tools(column: Tools) -> _ToolPlan:
+def _plan_tools(column: Tools) -> ToolPlan:
     n_rows = len(column.known)
     counts = np.bincount(column.uses.indices, minlength=len(column.names))
     order = sorted(np.flatnonzero(counts >= _enough(n_rows)), key=lambda j: (-counts[j], column.names[j]))
     n_missing = int((~column.known).sum())
-    return _ToolPlan(
+    return ToolPlan(
         tools=tuple(column.names[j] for j in order[:MAX_TOOLS]),
         missing=n_missing >= max(1.0, MIN_SHARE * n_rows),
         known=tuple(name for j, name in enumerate(column.names) if counts[j] > 0),

@@ -16,11 +16,12 @@ from icp_ml.data.schema import Schema
 from icp_ml.model.calibration import Calibration, base_log_odds, fit_calibration, weighted_mean
 from icp_ml.model.candidates import CANDIDATES, Candidate
 from icp_ml.model.columns import Columns, Floats, Ints
-from icp_ml.model.encoding import Encoder, Part
+from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import BASELINE, Ensemble
 from icp_ml.model.folds import group_codes, group_folds, group_subsample, possible_folds
 from icp_ml.model.members import Member
 from icp_ml.model.metrics import WITH_ERROR, metric_errors
+from icp_ml.model.plans import Part
 from icp_ml.model.stacking import calibrated_loss, choose_weights, judges
 from icp_ml.statistics.threads import one_blas_thread
 

@@ -11,8 +11,8 @@ from scipy.special import expit
 from icp_ml.model import bands, gibbs, stepkernel
 from icp_ml.model.bands import EXPECTED, fit_band_path
 from icp_ml.model.candidates import CANDIDATES
-from icp_ml.model.encoding import Part
 from icp_ml.model.members import StepMember, member_from_state
+from icp_ml.model.plans import Part
 from icp_ml.model.steps import tables_of
 from tests.model.bases import look_up
 

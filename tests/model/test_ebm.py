@@ -12,8 +12,8 @@ from scipy.special import expit
 from icp_ml.errors import MissingDependencyError
 from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES, STEPPED
 from icp_ml.model.ebm import FIXED_PARAMS, fit_ebm_path
-from icp_ml.model.encoding import Part
 from icp_ml.model.members import StepMember, member_from_state
+from icp_ml.model.plans import Part
 from icp_ml.model.propensity import PropensityClassifier
 from tests.model.bases import look_up
 
