@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-BLOCK_ROWS = 8_192
+BLOCK_ROWS = 16_384
 NUMBERS = ("p_retained", "p_retained_low", "p_retained_high", "p_expanded", "expected_nrr", "icp_fit")
 
 

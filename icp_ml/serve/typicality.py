@@ -39,7 +39,7 @@ that small bases need its weight. They don't add up to 1: the joint number is ra
 simulated worlds, see experiments/applicability."""
 FOLDS = 10
 SEED = 20_261
-BLOCK = 8_192
+BLOCK = 16_384
 _FLAG_SHARE = 0.05
 _MOST_FLAGS = 120
 _GRID = np.concatenate([np.linspace(0.0, 0.9, 46), 1.0 - np.geomspace(0.095, 1e-6, 80)])
