@@ -18,6 +18,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -91,6 +92,22 @@ def ours(folder: Path, rows: int, threads: int) -> dict[str, Any]:
         model, folder / f"base_{rows}.parquet", folder / f"out_{threads}", overwrite=True, n_jobs=threads
     )
     return {**since(start), "rows": run.rows, "load_seconds": loaded}
+
+
+def turns(folder: Path, rows: int, threads: int, pairs: int = 5) -> dict[str, Any]:
+    """One thread and several in turns in one warm process: neither start nor hour make a difference."""
+    import icp_ml as icp
+
+    model, base = icp.load(folder / "bundle"), folder / f"base_{rows}.parquet"
+    took: dict[int, list[float]] = {1: [], threads: []}
+    for number in range(pairs + 1):
+        for n, seconds in took.items():
+            start = clock()
+            icp.score_parquet(model, base, folder / f"out_{n}", overwrite=True, n_jobs=n)
+            if number:  # the first pair warms up
+                seconds.append(since(start)["seconds"])
+    each = [one / several for one, several in zip(*took.values(), strict=True)]
+    return {"rows": rows, "seconds": {str(n): found for n, found in took.items()}, "faster": each}
 
 
 def first_score(folder: Path, rows: int, threads: int) -> dict[str, Any]:
@@ -199,8 +216,13 @@ def today(folder: Path, rows: int, threads: int, known_rows: int = 2_000) -> dic
     return {**since(start), "rows": len(frame), "imports": imports}
 
 
-PARTS = {"ours": ours, "first_score": first_score, "floor": floor, "today": today}
-SMOKE = {**PARTS, "floor": partial(floor, known_rows=300), "today": partial(today, known_rows=300)}
+PARTS = {"ours": ours, "turns": turns, "first_score": first_score, "floor": floor, "today": today}
+SMOKE = {
+    **PARTS,
+    "turns": partial(turns, pairs=1),
+    "floor": partial(floor, known_rows=300),
+    "today": partial(today, known_rows=300),
+}
 
 
 def run_part(name: str, folder: Path, rows: int, threads: int) -> dict[str, Any]:
@@ -225,6 +247,7 @@ def compare(folder: Path, rows: int, small: int, today_rows: int, smoke: bool) -
         ("today, base of its own, 1 thread", "today", today_rows, 1),
         ("ours, 1 thread", "ours", rows, 1),
         ("ours, 2 threads", "ours", rows, 2),
+        ("1 and 2 threads in turns, warm", "turns", rows, 2),
     ):
         run = SMOKE[name] if smoke and name != "first_score" else partial(run_part, name)
         found[label] = run(folder, n, threads)
@@ -263,6 +286,7 @@ def ratios(found: dict[str, Any]) -> dict[str, float]:
         "to_floor_without_start": marginal / floor,
         "faster_than_today_at_small_base": today_small / small["cpu_seconds"],
         "wall_2_threads_against_1": ours["seconds"] / found["ours, 2 threads"]["seconds"],
+        "warm_2_threads_against_1": median(found["1 and 2 threads in turns, warm"]["faster"]),
     }
 
 
