@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from icp_ml.data.schema import Schema
 from icp_ml.insight.predicates import number_text
 from icp_ml.model.columns import Columns, as_lists, fold_tool, read_columns
-from icp_ml.model.contributions import has_numba
+from icp_ml.model.contributions import by_kernel
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -24,8 +24,6 @@ Ints = npt.NDArray[np.int64]
 #: Contributions smaller than this (log-odds) aren't worth a sentence.
 LEAST = 0.005
 _UNCLEAR = 1e-6
-KERNEL_ROWS = 2_000
-"""Rows from which numba is worth its import."""
 
 
 def explain_rows(
@@ -177,13 +175,9 @@ class _Said:
         self.written.extend([*map(_number, distinct.tolist()), "unknown"])
 
 
-def _in_kernel(rows: int) -> bool:
-    return rows >= KERNEL_ROWS and has_numba()
-
-
 def _chosen(values: Array, count: int) -> Ints:
     """Return the columns of the largest contributions and then of the smallest, -1 where there are fewer."""
-    if _in_kernel(len(values)):
+    if by_kernel(len(values)):
         from icp_ml.insight.reasonkernel import largest
 
         chosen = np.empty((len(values), 2 * count), dtype=np.int64)
@@ -301,7 +295,7 @@ def _stack_texts(
 
 def _strongest(parts: Array, columns: Ints, rows: Ints, signs: Ints) -> tuple[Ints, Array]:
     """Return which of the columns speaks most for the sign of each row asked for, and how much."""
-    if _in_kernel(len(rows)):
+    if by_kernel(len(rows)):
         from icp_ml.insight.reasonkernel import strongest
 
         top, amounts = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows))

@@ -96,7 +96,7 @@ class StepTables:
 
     def _look_up(self, X: Floats, flat: _Flat, parts: Floats, scale: float) -> Floats:
         totals = np.repeat(flat.base[:, None], len(X), axis=1)
-        if len(X) >= KERNEL_ROWS and has_numba():
+        if by_kernel(len(X)):
             from icp_ml.model.stepkernel import look_up
 
             look_up(
@@ -188,7 +188,7 @@ def add_bags(bags: Floats) -> Floats:
 def sums_by_source(parts: Floats, source_of: Ints, n_sources: int) -> Floats:
     """Add up contributions (rows × encoded columns) by the source of each column; rows × sources."""
     summed = np.zeros((n_sources, len(parts)))
-    if len(parts) >= KERNEL_ROWS and has_numba():
+    if by_kernel(len(parts)):
         from icp_ml.model.stepkernel import add_up
 
         add_up(parts, source_of, summed)
@@ -196,6 +196,11 @@ def sums_by_source(parts: Floats, source_of: Ints, n_sources: int) -> Floats:
         for j, source in enumerate(source_of.tolist()):
             summed[source] += parts[:, j]
     return summed.T
+
+
+def by_kernel(rows: int) -> bool:
+    """Whether so many rows are worth numba, and it's installed."""
+    return rows >= KERNEL_ROWS and has_numba()
 
 
 def has_numba() -> bool:

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icp_ml.model.columns import Categories, Floats, Tools
-from icp_ml.model.contributions import has_numba
-
-KERNEL_ROWS = 2_000
-"""Rows from which numba is worth its import."""
+from icp_ml.model.contributions import by_kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ class CategoryPlan:
         other = n_levels if self.other else -1
         missing = n_levels + int(self.other) if self.missing else -1
         lookup = np.array([place.get(level, other) for level in column.levels] + [missing], dtype=np.int64)
-        if _in_kernel(len(column.codes)):
+        if by_kernel(len(column.codes)):
             from icp_ml.model.encodekernel import flag
 
             flag(column.codes, lookup, into)
@@ -145,7 +142,7 @@ class ToolPlan:
             if tool in place:
                 flags[place[tool]] = j
         uses = column.uses
-        if _in_kernel(len(column.known)):
+        if by_kernel(len(column.known)):
             from icp_ml.model.encodekernel import flag_tools
 
             flag_tools(uses.indptr, uses.indices, flags, into, n_tools)
@@ -159,7 +156,3 @@ class ToolPlan:
         into[~column.known, : n_tools + 2] = np.nan
         if self.missing:
             into[:, n_tools + 2] = ~column.known
-
-
-def _in_kernel(rows: int) -> bool:
-    return rows >= KERNEL_ROWS and has_numba()

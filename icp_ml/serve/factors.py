@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icp_ml.model.contributions import has_numba
+from icp_ml.model.contributions import by_kernel
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 MOST_FACTORS = 8
-KERNEL_ROWS = 2_000
-"""Rows from which numba is worth its import."""
 CHUNK = 4096
 _ROUNDS = 25
 _LEAST_UNIQUE = 0.05
@@ -169,7 +167,7 @@ class Factors:
         rows, count = len(z), self.loadings.shape[1]
         squares, plain, *_ = sums = np.array(groups.sums)
         sums, explained, scores = sums[2:], np.zeros(rows), np.zeros((count, rows))
-        if rows >= KERNEL_ROWS and has_numba():
+        if by_kernel(rows):
             from icp_ml.serve.factorkernel import solve
 
             known, grams = groups.known, groups.grams

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from icp_ml.model.columns import Categories, Tools
-from icp_ml.model.contributions import has_numba
+from icp_ml.model.contributions import by_kernel
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -25,8 +25,6 @@ Flags = npt.NDArray[np.bool_]
 TAIL = 0.05
 """Share of accounts in each tail of a number."""
 KNOTS = 51
-KERNEL_ROWS = 2_000
-"""Rows from which numba is worth its import."""
 _SHAPES = (0.05, 0.9)
 _PRIOR_SHAPE, _PRIOR_WEIGHT = 0.25, 10.0
 _FEWEST = 1e-300
@@ -170,7 +168,7 @@ def normal_scores(margins: Sequence[NumberMargin], values: Sequence[Floats]) -> 
 def _between_knots(margins: Sequence[NumberMargin], values: Floats) -> Floats:
     """Return normal scores by the knots alone: lines between them, level beyond; NaN stays."""
     scores = np.empty(values.shape)
-    in_kernel = values.shape[1] >= KERNEL_ROWS and has_numba()
+    in_kernel = by_kernel(values.shape[1])
     for score, margin, own in zip(scores, margins, values, strict=True):
         knots, at = np.array(margin.knots), np.array(margin.scores)
         slopes = np.diff(at) / np.diff(knots)

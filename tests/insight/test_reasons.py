@@ -10,6 +10,7 @@ from icp_ml.data.schema import Feature, Schema
 from icp_ml.insight import reasons
 from icp_ml.insight.predicates import number_text
 from icp_ml.insight.reasons import LEAST, explain_rows
+from icp_ml.model import contributions
 
 SCHEMA = Schema(
     (
@@ -136,7 +137,7 @@ def test_kernel_and_numpy_choose_the_same(monkeypatch: pytest.MonkeyPatch) -> No
         ]
 
     by_numpy = found()
-    monkeypatch.setattr(reasons, "KERNEL_ROWS", 1)
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
     for kernel, wanted in zip(found(), by_numpy, strict=True):
         np.testing.assert_array_equal(kernel, wanted)
     assert {-1, 0, 6} <= set(by_numpy[1].ravel().tolist())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from icp_ml.data.schema import Feature, Schema
 from icp_ml.errors import InputMismatchError
-from icp_ml.model import plans
+from icp_ml.model import contributions
 from icp_ml.model.columns import read_columns
 from icp_ml.model.encoding import Encoder
 
@@ -210,6 +210,6 @@ def test_kernel_and_numpy_write_the_same_matrix(base, monkeypatch):
     encoder = Encoder.fit(few, base.schema, base.y[:100])
     by_numpy = encoder.transform(base.features, order="F")
     assert {"level", "other", "missing", "tool", "rare"} <= {part.role for part in encoder.parts}
-    monkeypatch.setattr(plans, "KERNEL_ROWS", 1)
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
     np.testing.assert_array_equal(encoder.transform(base.features, order="F"), by_numpy)
     np.testing.assert_array_equal(encoder.transform(base.features, order="C"), by_numpy)

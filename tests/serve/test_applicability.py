@@ -185,7 +185,7 @@ def test_kernel_and_numpy_give_the_same_normal_scores(monkeypatch: pytest.Monkey
             scores[middle], np.interp(own, margin.knots, margin.scores)[middle], atol=1e-12
         )
         np.testing.assert_array_equal(np.isnan(scores), np.isnan(own))
-    monkeypatch.setattr("icp_ml.serve.margins.KERNEL_ROWS", 1)
+    monkeypatch.setattr("icp_ml.model.contributions.KERNEL_ROWS", 1)
     np.testing.assert_array_equal(normal_scores(margins, values), by_numpy)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from icp_ml.model import contributions
 from icp_ml.serve import factors
 from icp_ml.serve.factors import Factors, Groups
 
@@ -35,7 +36,7 @@ def test_kernel_and_numpy_give_the_same_bits(
 ) -> None:
     model, z = sample
     along, off = model.measure(z)
-    monkeypatch.setattr(factors, "KERNEL_ROWS", 1)
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
     found = model.measure(np.asarray(z, order=order))
     np.testing.assert_array_equal(found, (along, off))
     for row in range(0, 300, 60):
@@ -66,13 +67,13 @@ def test_kernel_and_numpy_give_the_same_bits_with_groups(
 ) -> None:
     _, first, groups = grouped(*sample)
     by_numpy = sample[0].measure(first, groups)
-    monkeypatch.setattr(factors, "KERNEL_ROWS", 1)
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
     monkeypatch.setattr(factors, "CHUNK", 128)
     np.testing.assert_array_equal(sample[0].measure(first, groups), by_numpy)
 
 
 def test_without_factors_or_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factors, "KERNEL_ROWS", 1)
+    monkeypatch.setattr(contributions, "KERNEL_ROWS", 1)
     bare = Factors(np.zeros((3, 0)), np.ones(3))
     np.testing.assert_array_equal(bare.measure(np.ones((4, 3))), np.zeros((2, 4)))
     assert bare.measure(np.ones((0, 3)))[0].shape == (0,)
