@@ -140,8 +140,9 @@ def _frame(features: Features, schema: Schema, *, without: Sequence[str]) -> pd.
     if isinstance(features, pd.DataFrame):
         return features.drop(columns=list(without), errors="ignore")
     kept = [name for name in features.schema.names if name not in without]
-    frame = to_frame(features.select(kept) if without else features, schema)
-    return frame if kept else pd.DataFrame(index=pd.RangeIndex(features.num_rows))
+    if not kept:
+        return pd.DataFrame(index=pd.RangeIndex(features.num_rows))
+    return to_frame(features.select(kept) if without else features, schema)
 
 
 def column_names(features: Features) -> Sequence[Any]:

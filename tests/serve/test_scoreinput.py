@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from icp_ml.data.conform import conform
 from icp_ml.data.schema import Feature, Schema
 from icp_ml.data.technologies import LIST_DTYPE
+from icp_ml.errors import InputMismatchError
 from icp_ml.model.columns import Columns, read_columns
 from icp_ml.serve import scoreinput
 from icp_ml.serve.scoreinput import read_input
@@ -131,3 +132,79 @@ def test_a_column_that_is_there_twice_is_refused_as_conform_does():
         read_input(twice, SCHEMA)
     with pytest.raises(type(found.value)):
         conform(twice, SCHEMA)
+
+
+def batch(tools: list, plan: object = None) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pandas(frame(tools, plan).drop(columns="as_of"), preserve_index=False)
+
+
+@pytest.fixture
+def never_conformed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+        raise AssertionError(f"conform was asked for {schema.names}")
+
+    monkeypatch.setattr(scoreinput, "conform", refused)
+    monkeypatch.setattr(scoreinput, "to_frame", refused)
+
+
+@pytest.mark.usefixtures("never_conformed")
+def test_clean_record_batches_need_no_pandas_whatever_their_types():
+    plain = batch(CLEAN)
+    wanted = said(read_input(plain, SCHEMA).columns)
+    assert wanted[0] == ("x", ["dbt", "jira"], True)
+    wide = {"plan": pa.large_string(), "tools": pa.large_list(pa.large_string()), "size": pa.int32()}
+    text = plain.set_column(1, "plan", plain.column("plan").cast(pa.string()))
+    for kind in (pa.string(), *wide.values()):
+        name = next((name for name, other in wide.items() if other == kind), "plan")
+        place = text.schema.get_field_index(name)
+        other = text.set_column(place, name, text.column(name).cast(kind))
+        assert said(read_input(other, SCHEMA).columns) == wanted
+    found = read_input(plain.slice(1, 3), SCHEMA)
+    assert said(found.columns) == wanted[1:]
+    assert found.ids.to_pylist() == ["a1", "a2", "a3"]
+    assert found.columns.numbers["size"].tolist() == [1.0, 2.0, 3.0]
+    assert found.lists["tools"].to_pylist() == CLEAN[1:]
+    assert np.isnat(found.as_of).all()
+
+
+@pytest.mark.usefixtures("never_conformed")
+def test_an_absent_column_is_unknown_throughout():
+    for name, unknown in (("plan", "plan"), ("tools", "tools"), ("size", "size")):
+        found = read_input(batch(CLEAN).drop_columns([name]), SCHEMA)
+        assert found.frame([unknown])[unknown].isna().all()
+
+
+def test_only_columns_that_need_it_are_conformed(monkeypatch):
+    seen: list[tuple[str, ...]] = []
+
+    def watched(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+        seen.append(schema.names)
+        return conform(table, schema)
+
+    monkeypatch.setattr(scoreinput, "conform", watched)
+    dirty = batch(CLEAN)
+    dirty = dirty.set_column(3, "size", pa.array(["1.5", None, "2", " 3 "]))
+    found = read_input(dirty, SCHEMA)
+    assert [tuple(names) for names in seen] == [("size",)]
+    np.testing.assert_array_equal(found.columns.numbers["size"], [1.5, np.nan, 2.0, 3.0])
+    assert said(found.columns) == said(read_input(batch(CLEAN), SCHEMA).columns)
+
+
+@pytest.mark.parametrize(
+    ("broken", "match"),
+    [
+        ({"size": pa.array(["1", "two", "3", "4"])}, "found 1 of 4 that are not: 'two' in accounts a1"),
+        ({"account_id": pa.array(["a", None, "c", "d"])}, "found 1 of 4 empty"),
+    ],
+)
+def test_what_can_not_be_read_is_named_with_its_accounts(broken, match):
+    whole = batch(CLEAN)
+    for name, column in broken.items():
+        whole = whole.set_column(whole.schema.get_field_index(name), name, column)
+    with pytest.raises(InputMismatchError, match=match):
+        read_input(whole, SCHEMA)
+
+
+def test_a_batch_without_any_feature_is_refused():
+    with pytest.raises(InputMismatchError, match="found none of them"):
+        read_input(batch(CLEAN).select(["account_id"]), SCHEMA)
