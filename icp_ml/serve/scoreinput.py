@@ -125,7 +125,8 @@ def _conformed(
     Only then its messages are about the whole input.
     """
     rest = replace(schema, features=tuple(f for f in schema.features if f.name not in plain))
-    skipped = [*plain, *([] if ids is None else [account])]
+    bases = {base[0] for base in map(code_base, rest.names) if base is not None}
+    skipped = [*(set(plain) - bases), *([] if ids is None else [account])]
     try:
         frame = _frame(features, schema, without=skipped)
         if ids is not None:

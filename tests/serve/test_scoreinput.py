@@ -208,3 +208,20 @@ def test_what_can_not_be_read_is_named_with_its_accounts(broken, match):
 def test_a_batch_without_any_feature_is_refused():
     with pytest.raises(InputMismatchError, match="found none of them"):
         read_input(batch(CLEAN).select(["account_id"]), SCHEMA)
+
+
+def test_a_parent_code_is_read_from_its_code_even_if_that_is_clean():
+    schema = Schema(
+        (Feature("naics", "category"), Feature("naics_4", "category"), Feature("size", "numeric"))
+    )
+    codes = pd.DataFrame(
+        {"account_id": ["a", "b", "c"], "naics": ["541511", "5415", "62"], "size": ["1", "2", "3"]}
+    )
+    for features in (codes, pa.RecordBatch.from_pandas(codes, preserve_index=False)):
+        found = read_input(features, schema).frame(["naics", "naics_4"])
+        assert found["naics"].tolist() == ["541511", "5415", "62"]
+        assert found["naics_4"].astype(object).where(found["naics_4"].notna(), None).tolist() == [
+            "5415",
+            "5415",
+            None,
+        ]
