@@ -114,4 +114,5 @@ def interpolate(x: Any, knots: Any, at: Any, slopes: Any, y: Any) -> None:
             elif place == 0 or place == len(knots):
                 y[low + r] = at[0] if place == 0 else at[-1]
             else:
-                y[low + r] = slopes[place - 1] * (value - knots[place - 1]) + at[place - 1]
+                line = slopes[place - 1] * (value - knots[place - 1]) + at[place - 1]
+                y[low + r] = min(line, at[place])

@@ -171,17 +171,18 @@ def _between_knots(margins: Sequence[NumberMargin], values: Floats) -> Floats:
     in_kernel = by_kernel(values.shape[1])
     for score, margin, own in zip(scores, margins, values, strict=True):
         knots, at = np.array(margin.knots), np.array(margin.scores)
-        slopes = np.diff(at) / np.diff(knots)
+        with np.errstate(over="ignore"):  # knots as close as subnormal numbers
+            slopes = np.diff(at) / np.diff(knots)
         if in_kernel:
             from icp_ml.serve.factorkernel import interpolate
 
             interpolate(own, knots, at, slopes, score)
             continue
         place = np.searchsorted(knots, own, side="left")
-        first = np.clip(place - 1, 0, max(len(slopes) - 1, 0))
-        line = slopes[first] * (own - knots[first]) + at[first] if len(slopes) else own
-        ends = np.where(place == 0, at[0], at[-1])
-        score[:] = np.where((place == 0) | (place == len(knots)), ends, line)
+        between = np.flatnonzero((place > 0) & (place < len(knots)))
+        k, x = place[between] - 1, own[between]
+        score[:] = np.where(place == 0, at[0], at[-1])
+        score[between] = np.minimum(slopes[k] * (x - knots[k]) + at[k], at[k + 1])
         score[np.isnan(own)] = np.nan
     return scores
 
