@@ -29,7 +29,7 @@ from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Schema
 from icp_ml.data.screen import Screen
 from icp_ml.data.tables import Tables, screen_table
-from icp_ml.data.values import TEXT_DTYPE
+from icp_ml.data.values import TEXT_DTYPE, is_arrow_text
 from icp_ml.data.windows import DateLike, shift_days, to_day, to_days
 from icp_ml.errors import ConfigError, DataWarning, RelationError, TableError
 
@@ -293,7 +293,7 @@ def _schema(name: str, path: Path, kept: set[str] | None) -> Any:
 
 def _count_floats(ids: Any) -> tuple[int, int]:
     """Count texts such as ``17.0`` and others: read_tables judges by the whole column."""
-    if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
+    if not is_arrow_text(ids.type):
         return 0, 0
     whole = int(pc.sum(pc.match_substring_regex(ids, WHOLE_FLOAT)).as_py() or 0)
     return whole, len(ids) - ids.null_count - whole
@@ -311,8 +311,7 @@ def _bucket_of(ids: Any, n: int) -> Ints:
 
 def _as_clean(ids: Any) -> npt.NDArray[np.object_]:
     """Return ids as ``clean_ids`` does; a batch of clean texts is taken as it is."""
-    text = pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)
-    if text and are_clean_ids(ids):
+    if is_arrow_text(ids.type) and are_clean_ids(ids):
         return np.asarray(ids.to_numpy(zero_copy_only=False))
     return np.asarray(clean_ids(ids.to_pandas()).astype(object).to_numpy())
 

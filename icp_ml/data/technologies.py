@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from icp_ml.data.values import TEXT_DTYPE, is_list, text_of
+from icp_ml.data.values import TEXT_DTYPE, is_arrow_list, is_list, text_of
 
 #: dtype of every technologies column: a cell is a list of text, or NA where the stack is unknown.
 LIST_DTYPE = pd.ArrowDtype(pa.list_(pa.string()))
@@ -47,7 +47,7 @@ def flatten(series: pd.Series[Any]) -> tuple[Ints, pd.Series[Any], Bools]:
     >>> rows.tolist(), tools.tolist(), known.tolist()
     ([0, 0], ['a', 'b'], [True, False, True])
     """
-    if isinstance(series.dtype, pd.ArrowDtype) and _is_arrow_list(series.dtype.pyarrow_dtype):
+    if isinstance(series.dtype, pd.ArrowDtype) and is_arrow_list(series.dtype.pyarrow_dtype):
         return _flatten_arrow(series)
     cells = series.to_numpy(dtype=object)
     known = np.array([is_list(cell) for cell in cells], dtype=np.bool_)
@@ -55,10 +55,6 @@ def flatten(series: pd.Series[Any]) -> tuple[Ints, pd.Series[Any], Bools]:
     sizes = np.array([len(cell) for cell in lists], dtype=np.int64)
     flat = pd.Series(list(chain.from_iterable(lists)), dtype=object)
     return np.repeat(np.flatnonzero(known), sizes), flat, known
-
-
-def _is_arrow_list(dtype: pa.DataType) -> bool:
-    return bool(pa.types.is_list(dtype) or pa.types.is_large_list(dtype))
 
 
 def _flatten_arrow(series: pd.Series[Any]) -> tuple[Ints, pd.Series[Any], Bools]:

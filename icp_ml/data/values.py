@@ -62,6 +62,16 @@ _FIRST_YEAR, _OPEN_YEAR = 1700, 2200
 _FAST_FROM = 1000
 
 
+def is_arrow_text(kind: pa.DataType) -> bool:
+    """Whether an arrow type is text, of either width."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_arrow_list(kind: pa.DataType) -> bool:
+    """Whether an arrow type is lists, of either width."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
 def text_of(value: object) -> str | None:
     """Return one cell as stripped text, or None where it means "no value".
 

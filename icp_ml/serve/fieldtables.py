@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from icp_ml.model.columns import Categories, Columns, Tools
 from icp_ml.serve.factors import Factors, Groups
-from icp_ml.serve.margins import LevelMargin, NumberMargin, ToolMargin, normal_scores, surprise_of_scores
+from icp_ml.serve.margins import LevelMargin, ToolMargin, normal_scores, surprise_of_scores
 
 Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 _MOST_NEW = 3.0
@@ -179,7 +178,12 @@ class FieldFlags:
 
     def coordinates(self, held: Floats) -> Floats:
         """Return standardised coordinates of flags that are 0 or 1."""
-        return np.asarray((held - self.shares) / np.sqrt(self.shares * (1.0 - self.shares)))
+        return standardised(held, self.shares)
+
+
+def standardised(held: Floats, shares: Floats | float) -> Floats:
+    """Return flags of 0 and 1 (NaN unknown) in standard deviations from the share that has them."""
+    return np.asarray((held - shares) / np.sqrt(shares * (1.0 - shares)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -188,8 +192,6 @@ class FieldTables:
 
     Parameters
     ----------
-    numbers
-        Field → its margin.
     levels, tools
         Field → its table.
     known
@@ -198,7 +200,6 @@ class FieldTables:
         Factor model of the coordinates: numbers in order, then flags.
     """
 
-    numbers: Mapping[str, NumberMargin]
     levels: Mapping[str, LevelTable]
     tools: Mapping[str, ToolTable]
     known: Mapping[str, float]
@@ -207,28 +208,29 @@ class FieldTables:
     @classmethod
     def of(
         cls,
-        numbers: Mapping[str, NumberMargin],
+        n_numbers: int,
         levels: Mapping[str, LevelMargin],
         tools: Mapping[str, ToolMargin],
         known: Mapping[str, float],
         flags: Sequence[tuple[str, str, float]],
         factors: Factors,
     ) -> FieldTables:
-        """Tabulate what margins and factors say; the parameters are those of a ``Detector``."""
+        """Tabulate what margins and factors say; the other parameters are those of a ``Detector``."""
 
         def own(field: str) -> FieldFlags:
             found = [(j, name, share) for j, (of, name, share) in enumerate(flags) if of == field]
-            at = np.array([len(numbers) + j for j, _, _ in found], dtype=np.int64)
+            at = np.array([n_numbers + j for j, _, _ in found], dtype=np.int64)
             return FieldFlags(tuple(name for _, name, _ in found), np.array([s for *_, s in found]), at)
 
         by_level = {n: LevelTable.of(margin, known[n], factors, own(n)) for n, margin in levels.items()}
         by_tool = {n: ToolTable.of(margin, known[n], factors, own(n)) for n, margin in tools.items()}
-        return cls(numbers, by_level, by_tool, known, factors)
+        return cls(by_level, by_tool, known, factors)
 
-    def tally(self, columns: Columns) -> Tally:
-        """Add up what all fields of each row say."""
-        n, width = columns.n_rows, _FACTORS + self.factors.loadings.shape[1] + 2
-        sums, most, new, mix = np.zeros((n, width)), np.zeros(n), np.zeros(n), np.zeros(n)
+    def tally(self, columns: Columns, scores: Floats) -> Tally:
+        """Add up what all fields of each row say; ``scores`` are the normal scores of its numbers."""
+        n, n_factors = columns.n_rows, self.factors.loadings.shape[1]
+        sums = np.zeros((n, _FACTORS + n_factors + 2))
+        most, new, mix = np.zeros(n), np.zeros(n), np.zeros(n)
         known, grams, stacks = [], [], []
         for name, level_table in self.levels.items():
             rows = level_table.rows(columns.categories[name])
@@ -245,8 +247,6 @@ class FieldTables:
             known.append(columns.tools[name].known)
             grams.append(tool_table.gram)
             stacks.append(tool_table.number_scores(number))
-        scores = normal_scores(list(self.numbers.values()), [columns.numbers[name] for name in self.numbers])
-        scores = scores.reshape(len(self.numbers), n)
         told = surprise_of_scores(np.concatenate([scores, np.array(stacks).reshape(len(stacks), n)]))
         is_known = np.isfinite(told)
         told = np.where(is_known, told, 0.0)
@@ -259,13 +259,9 @@ class FieldTables:
         gone = np.isnan(np.array(list(columns.numbers.values())).reshape(len(shares), n))
         for surprise in np.where(gone, -np.log1p(-shares), -np.log(shares)):
             unknown += surprise
-        groups = Groups(_rows(known, n), _squares(grams, width - _FACTORS - 2), sums[:, _FACTORS:].T)
+        groups = Groups(
+            np.array(known, dtype=bool).reshape(len(known), n),
+            np.array(grams).reshape(len(grams), n_factors, n_factors),
+            sums[:, _FACTORS:].T,
+        )
         return Tally(most, total, count, new, mix, unknown, *self.factors.measure(scores.T, groups))
-
-
-def _rows(known: list[Flags], n: int) -> Flags:
-    return np.array(known, dtype=bool).reshape(len(known), n)
-
-
-def _squares(grams: list[Floats], count: int) -> Floats:
-    return np.array(grams, dtype=np.float64).reshape(len(grams), count, count)

@@ -20,7 +20,6 @@ from icp_ml.model.columns import Categories, Tools
 from icp_ml.model.contributions import by_kernel
 
 Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 TAIL = 0.05
 """Share of accounts in each tail of a number."""
@@ -49,12 +48,11 @@ class Tail:
     scale: float
     shape: float
 
-    def chance(self, beyond: Floats) -> Floats:
-        """Return the chance of a value as far as this beyond the threshold."""
-        return _chances(beyond, self.share, self.scale, self.shape)
 
-
-def _chances(beyond: Floats, share: float | Floats, scale: float | Floats, shape: float | Floats) -> Floats:
+def tail_chances(
+    beyond: Floats, share: float | Floats, scale: float | Floats, shape: float | Floats
+) -> Floats:
+    """Return the chance of values as far as this beyond the threshold of a :class:`Tail`, or of one each."""
     with np.errstate(over="ignore"):
         ratio = 1.0 + shape * np.maximum(beyond, 0.0) / scale
     return np.maximum(share * ratio ** (-1.0 / shape), _FEWEST)
@@ -160,7 +158,7 @@ def normal_scores(margins: Sequence[NumberMargin], values: Sequence[Floats]) -> 
         at, share, scale, shape = np.array([(t.at, t.share, t.scale, t.shape) for t in tails]).T
         places = np.flatnonzero((side * given > at[:, None]).ravel())
         of = places // given.shape[1]
-        chances = _chances(side * given.ravel()[places] - at[of], share[of], scale[of], shape[of])
+        chances = tail_chances(side * given.ravel()[places] - at[of], share[of], scale[of], shape[of])
         scores.ravel()[places] = further(scores.ravel()[places], -side * ndtri(chances))
     return scores
 

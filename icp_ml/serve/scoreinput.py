@@ -20,7 +20,7 @@ from icp_ml.data.conform import conform
 from icp_ml.data.ids import are_clean_ids
 from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Feature, Schema
-from icp_ml.data.values import TEXT_DTYPE, text_of
+from icp_ml.data.values import TEXT_DTYPE, is_arrow_list, is_arrow_text, text_of
 from icp_ml.errors import InputMismatchError
 from icp_ml.model.columns import Categories, Columns, Tools, as_lists, read_columns, tools_of
 from icp_ml.serve.sources import to_frame
@@ -88,7 +88,7 @@ def read_input(features: Features, schema: Schema) -> Accounts:
     ids = _plain_ids(_arrow(features, account)) if single and account in names else None
     rest = tuple(feature for feature in schema.features if feature.name not in plain)
     dated = bool({schema.snapshot_date, "as_of"} & set(names))
-    unknown = len(rest) == len(schema.features) or not any(name in names for name in plain)
+    unknown = not any(name in names for name in plain)
     as_of = np.full(_n_rows(features), "NaT", dtype="datetime64[us]")
     if rest or dated or unknown or ids is None:
         found = _conformed(features, schema, () if unknown else tuple(plain), account, ids)
@@ -128,22 +128,22 @@ def _conformed(
     bases = {base[0] for base in map(code_base, rest.names) if base is not None}
     skipped = [*(set(plain) - bases), *([] if ids is None else [account])]
     try:
-        frame = _frame(features, schema, without=skipped)
+        frame = _frame(features, without=skipped)
         if ids is not None:
             one = pd.Series(["account"], dtype="category").repeat(len(frame))
             frame = frame.assign(**{account: one.set_axis(frame.index)})
         return conform(frame, rest)
     except InputMismatchError:
-        return conform(_frame(features, schema, without=[]), schema)
+        return conform(_frame(features, without=[]), schema)
 
 
-def _frame(features: Features, schema: Schema, *, without: Sequence[str]) -> pd.DataFrame:
+def _frame(features: Features, *, without: Sequence[str]) -> pd.DataFrame:
     if isinstance(features, pd.DataFrame):
         return features.drop(columns=list(without), errors="ignore")
     kept = [name for name in features.schema.names if name not in without]
     if not kept:
         return pd.DataFrame(index=pd.RangeIndex(features.num_rows))
-    return to_frame(features.select(kept) if without else features, schema)
+    return to_frame(features.select(kept))
 
 
 def column_names(features: Features) -> Sequence[Any]:
@@ -214,7 +214,7 @@ def _numbers(column: Any, feature: Feature) -> Reading | None:
 
 def _categories(column: Any) -> Reading | None:
     kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_arrow_text(kind):
         column = column.dictionary_encode()
     elif not pa.types.is_dictionary(kind):
         return None
@@ -240,11 +240,7 @@ def _clean_levels(kind: str, known: tuple[object, ...]) -> tuple[npt.NDArray[np.
 
 def _tools(column: Any) -> Reading | None:
     """Return a technologies column that cleaning would leave as it is but for the order of tools."""
-    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
-        return None
-    if not pa.types.is_string(column.type.value_type) and not pa.types.is_large_string(
-        column.type.value_type
-    ):
+    if not is_arrow_list(column.type) or not is_arrow_text(column.type.value_type):
         return None
     lists = column.cast(pa.large_list(pa.string()))
     tools, spellings = tools_of(lists)
@@ -255,6 +251,6 @@ def _tools(column: Any) -> Reading | None:
 
 def _plain_ids(ids: Any) -> Any:
     """Return account ids that ``clean_ids`` would leave as they are, None if there are any others."""
-    if ids is None or not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
+    if ids is None or not is_arrow_text(ids.type):
         return None
     return ids if are_clean_ids(ids.cast(pa.large_string())) else None

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Schema
+from icp_ml.data.values import is_arrow_list, is_arrow_text
 from icp_ml.errors import TableError
 
 Source = str | Path | Sequence[str | Path]
@@ -131,7 +132,9 @@ def _parquet_batches(path: Path, schema: Schema, batch_rows: int, threads: bool)
         runs = _runs([probe.metadata.row_group(g).num_rows for g in range(probe.num_row_groups)], batch_rows)
     wanted = [name for name in arrow.names if is_wanted(name, schema)]
     texts = [
-        name for name in wanted if name in schema.of_kind("category") and _is_text(arrow.field(name).type)
+        name
+        for name in wanted
+        if name in schema.of_kind("category") and is_arrow_text(arrow.field(name).type)
     ]
     with pq.ParquetFile(path, read_dictionary=texts) as reader:
         for run in runs:
@@ -193,33 +196,16 @@ def _partition(path: Path) -> Mapping[str, str | None]:
     return {name: None if value == _NO_VALUE else unquote(value) for name, value in pairs}
 
 
-def to_frame(batch: Any, schema: Schema) -> pd.DataFrame:
-    """Return a record batch as a frame, in one thread: categories as dictionaries, lists as arrow lists."""
-    kinds = {feature.name: feature.kind for feature in schema.features}
-    columns = [
-        _simplified(column, kinds.get(name))
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    ]
-    encoded = pa.RecordBatch.from_arrays(columns, names=batch.schema.names) if columns else batch
-    return pd.DataFrame(encoded.to_pandas(types_mapper=_list_columns, use_threads=False))
-
-
-def _simplified(column: Any, kind: str | None) -> Any:
-    """Return texts as a dictionary and true/false as 1, 0 and NaN: a Python object per cell is slow."""
-    if kind == "category" and _is_text(column.type):
-        return column.dictionary_encode()
-    if kind == "boolean" and pa.types.is_boolean(column.type):
-        return column.cast(pa.float64())
-    return column
-
-
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def to_frame(batch: Any) -> pd.DataFrame:
+    """Return a record batch as a frame, in one thread; lists stay arrow lists."""
+    # What pandas noted of its own types is no use: it can't read the name of a list.
+    frame = batch.to_pandas(types_mapper=_list_columns, use_threads=False, ignore_metadata=True)
+    return pd.DataFrame(frame)
 
 
 def _list_columns(kind: Any) -> pd.ArrowDtype | None:
     """Keep lists as Arrow lists: a Python list per account is many times larger."""
-    return pd.ArrowDtype(kind) if pa.types.is_list(kind) or pa.types.is_large_list(kind) else None
+    return pd.ArrowDtype(kind) if is_arrow_list(kind) else None
 
 
 @contextmanager

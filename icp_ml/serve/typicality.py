@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from icp_ml.model.columns import Columns
 from icp_ml.serve.factors import Factors
-from icp_ml.serve.fieldtables import FieldTables
+from icp_ml.serve.fieldtables import FieldTables, standardised
 from icp_ml.serve.margins import LevelMargin, NumberMargin, ToolMargin, normal_scores, surprise_of_scores
 
 Floats = npt.NDArray[np.float64]
@@ -163,22 +163,23 @@ class Detector:
     @cached_property
     def tables(self) -> FieldTables:
         """What margins and factors say of each level and tool."""
-        return FieldTables.of(self.numbers, self.levels, self.tools, self.known, self.flags, self.factors)
+        return FieldTables.of(
+            len(self.numbers), self.levels, self.tools, self.known, self.flags, self.factors
+        )
 
     def scored(self, columns: Columns) -> Floats:
         """Return the normal scores of each number, shape (n_numbers, n_rows)."""
         values = [columns.numbers[name] for name in self.numbers]
-        return normal_scores(list(self.numbers.values()), values)
+        scores = normal_scores(list(self.numbers.values()), values)
+        return scores.reshape(len(self.numbers), columns.n_rows)
 
     def coordinates(self, columns: Columns) -> Floats:
         """Return normal scores of numbers and standardised flags, NaN unknown, shape (n_rows, n)."""
         flags = [(name, level) for name, level, _ in self.flags]
         shares = np.array([share for _, _, share in self.flags])
         held = _held(columns, flags)
-        parts = [*self.scored(columns)] + [
-            (column - share) / np.sqrt(share * (1.0 - share))
-            for column, share in zip(held, shares, strict=True)
-        ]
+        flagged = [standardised(column, share) for column, share in zip(held, shares, strict=True)]
+        parts = [*self.scored(columns), *flagged]
         return np.stack(parts).T if parts else np.zeros((columns.n_rows, 0))
 
     def surprises(self, columns: Columns) -> Surprises:
@@ -199,7 +200,7 @@ class Detector:
 
     def ways(self, columns: Columns) -> dict[str, Floats]:
         """Return one number per row for each way to be unlike the accounts; large is unlike."""
-        said = self.tables.tally(columns)
+        said = self.tables.tally(columns, self.scored(columns))
         many = (said.total - said.count) / np.sqrt(np.maximum(said.count, 1.0))
         found = (said.new, said.most, many, said.along, said.off, said.mix, said.unknown)
         return dict(zip(WEIGHTS, found, strict=True))

@@ -18,7 +18,7 @@ from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.columns import read_columns
 from icp_ml.serve.factors import Factors
 from icp_ml.serve.icpmodel import IcpModel
-from icp_ml.serve.margins import NumberMargin, fit_tail, normal_scores, surprise_of_scores
+from icp_ml.serve.margins import NumberMargin, fit_tail, normal_scores, surprise_of_scores, tail_chances
 from icp_ml.serve.reference import applicability_of
 from icp_ml.serve.training import train
 from icp_ml.serve.typicality import EDGE, Ranking, Typicality, fit_typicality
@@ -98,7 +98,7 @@ def test_tables_say_what_fields_and_factors_say_one_by_one() -> None:
     strangers.loc[20:29, "technologies"] = None
     detector = TYPICALITY.detector
     columns = read_columns(conform(strangers, DATASET.schema), DATASET.schema)
-    tally, said = detector.tables.tally(columns), detector.surprises(columns)
+    tally, said = detector.tables.tally(columns, detector.scored(columns)), detector.surprises(columns)
     fields = np.array(list(said.fields.values()))
     np.testing.assert_array_equal(tally.most, np.nanmax(fields, axis=0, initial=0.0))
     np.testing.assert_allclose(tally.total, np.nansum(fields, axis=0), rtol=1e-12)
@@ -191,7 +191,7 @@ def test_kernel_and_numpy_give_the_same_normal_scores(monkeypatch: pytest.Monkey
 
 def test_no_account_beyond_the_threshold_gives_a_rare_tail() -> None:
     tail = fit_tail(np.array([]), 3.0, 99, 1.0)
-    assert tail.chance(np.array([0.0]))[0] == pytest.approx(0.005)
+    assert tail_chances(np.array([0.0]), tail.share, tail.scale, tail.shape)[0] == pytest.approx(0.005)
 
 
 def test_a_ranking_goes_on_beyond_its_sample() -> None:

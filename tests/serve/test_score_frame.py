@@ -188,3 +188,11 @@ def test_a_cell_that_cannot_be_read_is_told_with_its_account(model: IcpModel, fr
     rows = fresh.head(3).assign(customer=["a", "b", "c"], seats=["1", "many", "3"])
     with pytest.raises(InputMismatchError, match=r"'many'.*\bb\b"):
         model.score(rows, reasons=0)
+
+
+def test_blocks_of_rows_give_the_same_scores(
+    model: IcpModel, fresh: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = model.score(fresh)
+    monkeypatch.setattr("icp_ml.serve.score.BLOCK_ROWS", 7)
+    pd.testing.assert_frame_equal(model.score(fresh), whole, check_exact=True)

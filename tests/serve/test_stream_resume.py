@@ -8,11 +8,12 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from icp_ml.errors import ConfigError, TableError
-from icp_ml.serve import stream
+from icp_ml.serve import sources, stream
 from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.sources import _runs, count_rows, find_files
 from icp_ml.serve.stream import pace_text, score_parquet
@@ -205,3 +206,16 @@ def test_one_thread_reads_where_one_was_asked_for(
     fresh.to_parquet(tmp_path / "base.parquet")
     score_parquet(model, tmp_path / "base.parquet", tmp_path / "out", n_jobs=n_jobs)
     assert asked == [threads]
+
+
+def test_texts_as_pandas_writes_them_are_read_as_dictionaries(
+    model: IcpModel, fresh: pd.DataFrame, tmp_path: Path
+) -> None:
+    table = pa.Table.from_pandas(fresh, preserve_index=False)
+    for kind in (pa.string(), pa.large_string()):
+        place = table.schema.get_field_index("industry")
+        pq.write_table(
+            table.set_column(place, "industry", table["industry"].cast(kind)), tmp_path / "base.parquet"
+        )
+        (batch,) = sources.read_batches(tmp_path / "base.parquet", model.schema, 1_000)
+        assert pa.types.is_dictionary(batch.schema.field("industry").type), kind
