@@ -114,6 +114,23 @@ def test_tables_say_what_fields_and_factors_say_one_by_one() -> None:
     np.testing.assert_allclose(tally.unknown, np.sum(unknown, axis=0), rtol=1e-12)
 
 
+def test_many_new_tools_say_no_more_than_three() -> None:
+    rows = PROSPECTS.head(4).copy()
+    rows["technologies"] = pd.Series([[f"New tool {i}" for i in range(n)] for n in (1, 2, 3, 20)])
+    detector = TYPICALITY.detector
+    columns = read_columns(conform(rows, DATASET.schema), DATASET.schema)
+    one, two, three, twenty = detector.tables.tally(columns, detector.scored(columns)).new
+    assert one < two < three == twenty
+
+
+def test_flags_of_the_training_accounts_are_standardised() -> None:
+    columns = read_columns(DATASET.features, DATASET.schema)
+    detector = TYPICALITY.detector
+    flags = detector.coordinates(columns)[:, len(detector.numbers) :]
+    np.testing.assert_allclose(np.nanmean(flags, axis=0), 0.0, atol=0.1)
+    np.testing.assert_allclose(np.nanstd(flags, axis=0), 1.0, atol=0.15)
+
+
 def test_the_state_is_json_and_gives_the_same_bits() -> None:
     state = json.loads(json.dumps(TYPICALITY.to_state(), allow_nan=False))
     again = Typicality.from_state(state)

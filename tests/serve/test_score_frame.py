@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,13 @@ import pytest
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.ids import clean_ids
 from icp_ml.errors import ConfigError, InputMismatchError, InputWarning
+from icp_ml.model.columns import read_columns
+from icp_ml.model.encoding import Encoder
 from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.reference import Ratios
-from icp_ml.serve.score import InputGaps, score_columns
+from icp_ml.serve.score import InputGaps, _encoded, score_columns
 from icp_ml.serve.training import train
+from tests.serve.conftest import as_dataset
 
 CONTRACT = [
     "account_id",
@@ -188,6 +193,21 @@ def test_a_cell_that_cannot_be_read_is_told_with_its_account(model: IcpModel, fr
     rows = fresh.head(3).assign(customer=["a", "b", "c"], seats=["1", "many", "3"])
     with pytest.raises(InputMismatchError, match=r"'many'.*\bb\b"):
         model.score(rows, reasons=0)
+
+
+def test_each_target_is_read_in_its_own_encoding(frame: pd.DataFrame) -> None:
+    towns = [f"town {i % 60}" for i in range(len(frame))]
+    dataset = as_dataset(frame.assign(town=towns))
+    columns = read_columns(dataset.features, dataset.schema)
+    encoders = {
+        target: Encoder.fit(dataset.features, dataset.schema, y=frame[outcome])
+        for target, outcome in (("retained", "renewed"), ("expanded", "grown"))
+    }
+    model: Any = SimpleNamespace(ensembles={t: SimpleNamespace(encoder=e) for t, e in encoders.items()})
+    read = {target: matrix.copy() for target, _, matrix in _encoded(model, columns)}
+    assert (read["retained"] != read["expanded"]).any()
+    for target, encoder in encoders.items():
+        np.testing.assert_array_equal(read[target], encoder.transform(columns))
 
 
 def test_blocks_of_rows_give_the_same_scores(
