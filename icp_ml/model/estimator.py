@@ -48,7 +48,7 @@ def fit_booster(
     way = "force_col_wise" if params.get("num_leaves") == 2 else "force_row_wise"
     full = {**params, **FIXED_PARAMS, way: True, "seed": seed}
     dataset = lightgbm.Dataset(X, label=y, weight=weights, params=full)
-    # Else lightgbm writes the model and reads it again, which takes as long as many of the trees.
+    # Else lightgbm writes the model and reads it again before it returns it.
     return lightgbm.train(full, dataset, num_boost_round=n_rounds, keep_training_booster=True)
 
 

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pytest
 
@@ -111,6 +112,17 @@ def test_a_fitted_booster_is_the_saved_booster():
     booster = fit_booster(X, y, {"num_leaves": 7}, 0, 50)
     again = booster_from_text(booster_to_text(booster))
     np.testing.assert_array_equal(predict_raw(booster, X), predict_raw(again, X))
+
+
+@pytest.mark.parametrize(("num_leaves", "way"), [(2, "col"), (7, "row")])
+def test_column_by_column_or_row_by_row_the_trees_are_the_same(num_leaves, way):
+    X, y = data(3)
+    booster = fit_booster(X, y, {**PARAMS, "num_leaves": num_leaves}, 0, 50)
+    assert f"[force_{way}_wise: 1]" in booster_to_text(booster)
+    for other in ("col", "row"):
+        params = {**booster.params, "force_col_wise": other == "col", "force_row_wise": other == "row"}
+        again = lightgbm.train(params, lightgbm.Dataset(X, label=y, params=params), 50)
+        np.testing.assert_array_equal(predict_raw(booster, X), predict_raw(again, X))
 
 
 def test_path_ends_where_the_whole_model_does():
