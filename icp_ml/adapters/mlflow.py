@@ -7,9 +7,8 @@ module, so nothing is unpickled, also with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from icp_ml.adapters.mlflow_log import dataset_input, log_files, log_model
-from icp_ml.adapters.mlflow_model import ScoringModel, load, load_pyfunc, read_logged
+from icp_ml.adapters.mlflow_log import (
+    context_tags,
+    log_files,
+    log_model,
+    log_numbers,
+    log_settings,
+    log_tags,
+)
+from icp_ml.adapters.mlflow_model import ScoringModel, load, load_pyfunc, load_version, read_logged
 from icp_ml.adapters.mlflow_owner import Owner
 from icp_ml.adapters.mlflow_registry import (
     CHALLENGER,
@@ -32,7 +38,10 @@ from icp_ml.adapters.mlflow_registry import (
     number_of,
     utc_now,
 )
-from icp_ml.adapters.mlflow_store import PatientClient, beside_database, import_mlflow, patiently, store
+from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, NoAnswer, Patience
+from icp_ml.adapters.mlflow_sqlite import beside_database
+from icp_ml.adapters.mlflow_store import PatientClient, at, current_step, import_mlflow, patiently, store
+from icp_ml.scratch import scratch_folder
 from icp_ml.serve.bundle import load as load_bundle
 from icp_ml.serve.history import Change, champion_on, history_frame
 from icp_ml.serve.icpmodel import IcpModel
@@ -59,6 +68,7 @@ _load_pyfunc = load_pyfunc
 _GATE_FILE = "gate.json"
 _OUTCOME = "icp.outcome"
 _GRACE = 1.0
+_DECIDES = "the same command trains and decides again"
 
 
 class MlflowTracker:
@@ -85,9 +95,14 @@ class MlflowTracker:
     abandoned_after_hours
         A run or version that nobody finished for so long counts as abandoned; on the same machine at once
         when its process has ended.
+    patience_seconds
+        How long the store is waited for, over all calls together, before a TrackingError says so; what a
+        call takes beyond its first second counts. :meth:`tidy` begins anew.
 
     Raises
     ------
+    ConfigError
+        The patience isn't a number of seconds above 0.
     MissingDependencyError
         MLflow isn't installed.
     """
@@ -101,6 +116,7 @@ class MlflowTracker:
         artifact_location: str | None = None,
         clock: Callable[[], datetime] = utc_now,
         abandoned_after_hours: float = 12.0,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.experiment = experiment
         self.model_name = model_name
@@ -109,14 +125,16 @@ class MlflowTracker:
         self.artifact_location = artifact_location or beside_database(self.tracking_uri)
         self.clock = clock
         self.longest = timedelta(hours=abandoned_after_hours)
+        self.patience = Patience.of(patience_seconds)
 
     def __repr__(self) -> str:
         return f"MlflowTracker(experiment={self.experiment!r}, model_name={self.model_name!r})"
 
     def tidy(self) -> None:
         """Finish what a killed job left: end its runs as KILLED, complete or mark its version."""
-        with self._session() as mlflow:
-            client = PatientClient(mlflow.MlflowClient())
+        self.patience.restore()
+        with self._session("looking after what killed jobs left") as mlflow:
+            client = _client(mlflow)
             experiment = self._known_experiment(client)
             query = "attributes.status = 'RUNNING'"
             for run in client.search_runs([experiment], query) if experiment is not None else []:
@@ -130,7 +148,7 @@ class MlflowTracker:
         """Return what came of the same data and plan, or None when nothing was decided yet."""
         from icp_ml.serve.retrain import Earlier
 
-        with self._session() as mlflow:
+        with self._session("asking what came of the same data before") as mlflow:
             for made in self._registry(mlflow).versions(identity):
                 status = made.tags.get(STATUS, "")
                 if status in ("approved", "rejected", "rolled_back"):
@@ -162,28 +180,34 @@ class MlflowTracker:
             MLflow refused; the message is MLflow's.
         """
         model = load_bundle(bundle)
-        with self._session() as mlflow, self._run(mlflow) as run:
+        with self._session("opening a run", "no run, no version") as mlflow, self._run(mlflow) as run:
+            run_id, client = run.info.run_id, _client(mlflow)
+            left = f"run {run_id} without a version; nothing was registered, the champion stays"
             owner = {OWNER: Owner.here(utc_now()).to_text(), IDENTITY: record.identity}
-            patiently(mlflow.set_tags, owner)
-            data = dataset_input(record)
-            patiently(mlflow.log_input, data, context="training")
-            patiently(mlflow.log_params, dict(record.params))
-            logged = patiently(log_model, mlflow, model, record, Path(bundle))
-            patiently(mlflow.log_metrics, dict(record.metrics), model_id=logged.model_id, dataset=data)
-            log_files(mlflow, record)
-            patiently(mlflow.set_tags, {**record.tags, "mlflow.note.content": record.card})
+            at("noting parameters and data", left)
+            log_tags(client, run_id, owner)
+            log_settings(client, run_id, record)
+            model_id = log_model(client, model, record, Path(bundle), run, at)
+            address = f"models:/{model_id}"
+            at("noting metrics")
+            log_numbers(client, run_id, record, model_id)
+            at("uploading tables and figures")
+            log_files(client, run_id, record)
+            at("noting tags")
+            log_tags(client, run_id, {**record.tags, "mlflow.note.content": record.card})
             if probe is not None:
-                with tempfile.TemporaryDirectory() as folder:
-                    probe(read_logged(mlflow, logged.model_uri, Path(folder)))
-            return self._register(mlflow, record, logged, run.info.run_id, owner)
+                at("reading the model back")
+                with scratch_folder() as folder:
+                    probe(read_logged(mlflow, address, folder))
+            return self._register(mlflow, record, model_id, run_id, owner)
 
     def load(self, version: str) -> IcpModel:
         """Return the model of a version such as ``icp/3``, with its ``version`` set."""
-        return load(f"models:/{version}", tracking_uri=self.tracking_uri)
+        return load_version(f"models:/{version}", self.tracking_uri, self.patience)
 
     def champion(self) -> str | None:
         """Return the champion's version such as ``icp/3``, or None when there is none."""
-        with self._session() as mlflow:
+        with self._session("asking for the champion") as mlflow:
             return self._registry(mlflow).champion()
 
     def promote(
@@ -207,14 +231,17 @@ class MlflowTracker:
         TrackingError
             The champion changed meanwhile, or MLflow refused.
         """
-        with self._session() as mlflow:
+        left = f"{version} as pending, the champion is still {replaces or 'none'}; {_DECIDES}"
+        with self._session(f"promoting {version}", left) as mlflow:
             self._keep(mlflow, version, evidence)
             self._registry(mlflow).promote(version, reason, replaces=replaces)
+            at("noting the outcome", f"nothing half done: {version} is the champion")
             self._note_outcome(mlflow, version, f"promoted: {reason}")
 
     def reject(self, version: str, reason: str, *, evidence: Mapping[str, Any] | None = None) -> None:
         """Mark a version as rejected, with the reason; the champion stays."""
-        with self._session() as mlflow:
+        left = f"{version} as pending, the champion stays; {_DECIDES}"
+        with self._session(f"rejecting {version}", left) as mlflow:
             self._keep(mlflow, version, evidence)
             self._registry(mlflow).reject(version, reason)
             self._note_outcome(mlflow, version, f"rejected: {reason}")
@@ -238,12 +265,12 @@ class MlflowTracker:
         TrackingError
             The earlier champion can't be loaded, or MLflow refused; then nothing is moved.
         """
-        with self._session() as mlflow:
+        with self._session("rolling back", "the champion stays") as mlflow:
             return self._registry(mlflow).roll_back(reason, self.load)
 
     def history(self) -> pd.DataFrame:
         """Return every change of champion, oldest first: sequence, at, action, version, replaces, reason."""
-        with self._session() as mlflow:
+        with self._session("reading the history") as mlflow:
             return history_frame(self._registry(mlflow).history())
 
     def champion_as_of(self, moment: date | datetime | str) -> str | None:
@@ -254,31 +281,39 @@ class MlflowTracker:
         ConfigError
             The text is no day or time.
         """
-        with self._session() as mlflow:
+        with self._session("reading the history") as mlflow:
             return champion_on(self._registry(mlflow).history(), moment)
 
     @contextmanager
-    def _session(self) -> Iterator[ModuleType]:
+    def _session(
+        self, doing: str = "using the registry", left: str = "nothing was changed"
+    ) -> Iterator[ModuleType]:
         """Point MLflow at this tracker's store, and back; turn its errors into ours."""
-        with store(self.tracking_uri) as mlflow:
+        with store(self.tracking_uri, doing, left, patience=self.patience) as mlflow:
             yield mlflow
 
     def _registry(self, mlflow: ModuleType) -> Registry:
-        client = PatientClient(mlflow.MlflowClient())
         grace = _GRACE if self.tracking_uri.startswith("http") else 0.0
-        return Registry(client, self.model_name, self.clock, self.longest, grace)
+        return Registry(_client(mlflow), self.model_name, self.clock, self.longest, grace)
 
     @contextmanager
     def _run(self, mlflow: ModuleType) -> Iterator[Any]:
-        """Start a run, or join the one that ``mlflow run`` or the caller has started."""
+        """Make a run, or join the one that ``mlflow run`` or the caller has started."""
         if mlflow.active_run() is not None:
             yield mlflow.active_run()
-        elif "MLFLOW_RUN_ID" in os.environ:
-            with patiently(mlflow.start_run) as run:
-                yield run
+            return
+        client = _client(mlflow)
+        if "MLFLOW_RUN_ID" in os.environ:
+            run = client.get_run(os.environ["MLFLOW_RUN_ID"])
         else:
-            with patiently(mlflow.start_run, experiment_id=self._experiment_id(mlflow)) as run:
-                yield run
+            tags = context_tags({OWNER: Owner.here(utc_now()).to_text()})
+            run = client.create_run(self._experiment_id(mlflow), tags=tags)
+        ended = "FAILED"
+        try:
+            yield run
+            ended = "FINISHED"
+        finally:
+            _end(client, run.info.run_id, ended)
 
     def _known_experiment(self, client: Any) -> str | None:
         if "MLFLOW_RUN_ID" in os.environ:
@@ -289,7 +324,7 @@ class MlflowTracker:
     def _experiment_id(self, mlflow: ModuleType) -> str:
         from mlflow.exceptions import MlflowException
 
-        client = PatientClient(mlflow.MlflowClient())
+        client = _client(mlflow)
         known = self._known_experiment(client)
         if known is not None:
             return known
@@ -303,31 +338,53 @@ class MlflowTracker:
         return str(made)
 
     def _register(
-        self, mlflow: ModuleType, record: RunRecord, logged: Any, run_id: str, tags: Mapping[str, str]
+        self, mlflow: ModuleType, record: RunRecord, model_id: str, run_id: str, tags: Mapping[str, str]
     ) -> str:
-        client = PatientClient(mlflow.MlflowClient())
+        client = _client(mlflow)
+        at(f"registering a version of {self.model_name}")
         self._registry(mlflow).ensure()
         made = client.create_model_version(
             self.model_name,
-            source=logged.model_uri,
+            source=f"models:/{model_id}",
             run_id=run_id,
-            model_id=logged.model_id,
+            model_id=model_id,
             description=record.card,
             tags={**record.tags, **tags, STATUS: "pending"},
         )
+        version = f"{self.model_name}/{made.version}"
+        at(f"naming {version} the challenger", f"{version} as pending, the champion stays; {_DECIDES}")
         client.set_registered_model_alias(self.model_name, CHALLENGER, str(made.version))
-        return f"{self.model_name}/{made.version}"
+        return version
 
     def _keep(self, mlflow: ModuleType, version: str, evidence: Mapping[str, Any] | None) -> None:
         if evidence is not None:
-            client = PatientClient(mlflow.MlflowClient())
+            client = _client(mlflow)
             run_id = client.get_model_version(self.model_name, number_of(version)).run_id
             client.log_dict(run_id, dict(evidence), _GATE_FILE)
 
     def _note_outcome(self, mlflow: ModuleType, version: str, outcome: str) -> None:
-        client = PatientClient(mlflow.MlflowClient())
+        client = _client(mlflow)
         run_id = client.get_model_version(self.model_name, number_of(version)).run_id
         client.set_tag(run_id, _OUTCOME, outcome)
+
+
+def _client(mlflow: ModuleType) -> Any:
+    """Return MLflow's client; making it opens the database, which may be busy as well."""
+    return PatientClient(patiently(mlflow.MlflowClient))
+
+
+def _end(client: Any, run_id: str, status: str) -> None:
+    """End a run; one that failed because the store doesn't answer is ended by the next job's tidying up."""
+    from mlflow.exceptions import MlflowException
+
+    if status == "FINISHED":
+        at("ending the run", "a registered version as pending, the champion stays; " + _DECIDES)
+        client.set_terminated(run_id, status)
+        return
+    doing = current_step().doing
+    with current_step().patience.last_words(), suppress(MlflowException, NoAnswer):
+        client.set_terminated(run_id, status)
+    at(doing)
 
 
 def champion_as_of(
