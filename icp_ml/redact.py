@@ -81,7 +81,7 @@ def _secrets(addresses: tuple[str, ...]) -> list[str]:
 
 
 def _inside(address: str) -> set[str]:
-    """Return the secret parts of an address: password, values of its parameters, and their other spellings."""
+    """Return the secret parts of an address: password and values of its parameters, in each spelling."""
     _, mark, rest = address.partition("://")
     if not mark:
         return set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from icp_ml.adapters.mlflow_log import (
-    context_tags,
     log_files,
     log_model,
     log_numbers,
@@ -38,9 +37,10 @@ from icp_ml.adapters.mlflow_registry import (
     number_of,
     utc_now,
 )
-from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, NoAnswer, Patience
+from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, Patience
+from icp_ml.adapters.mlflow_run import DECIDES, a_run, client_of, known_experiment
 from icp_ml.adapters.mlflow_sqlite import beside_database
-from icp_ml.adapters.mlflow_store import PatientClient, at, current_step, import_mlflow, patiently, store
+from icp_ml.adapters.mlflow_store import at, import_mlflow, store
 from icp_ml.scratch import scratch_folder
 from icp_ml.serve.bundle import load as load_bundle
 from icp_ml.serve.history import Change, champion_on, history_frame
@@ -68,7 +68,6 @@ _load_pyfunc = load_pyfunc
 _GATE_FILE = "gate.json"
 _OUTCOME = "icp.outcome"
 _GRACE = 1.0
-_DECIDES = "the same command trains and decides again"
 
 
 class MlflowTracker:
@@ -134,8 +133,8 @@ class MlflowTracker:
         """Finish what a killed job left: end its runs as KILLED, complete or mark its version."""
         self.patience.restore()
         with self._session("looking after what killed jobs left") as mlflow:
-            client = _client(mlflow)
-            experiment = self._known_experiment(client)
+            client = client_of(mlflow)
+            experiment = known_experiment(client, self.experiment)
             query = "attributes.status = 'RUNNING'"
             for run in client.search_runs([experiment], query) if experiment is not None else []:
                 owner = Owner.from_text(run.data.tags.get(OWNER, ""))
@@ -180,8 +179,8 @@ class MlflowTracker:
             MLflow refused; the message is MLflow's.
         """
         model = load_bundle(bundle)
-        with self._session("opening a run", "no run, no version") as mlflow, self._run(mlflow) as run:
-            run_id, client = run.info.run_id, _client(mlflow)
+        with self._session("opening a run", "no run, no version") as mlflow, a_run(mlflow, self.experiment, self.artifact_location) as run:
+            run_id, client = run.info.run_id, client_of(mlflow)
             left = f"run {run_id} without a version; nothing was registered, the champion stays"
             owner = {OWNER: Owner.here(utc_now()).to_text(), IDENTITY: record.identity}
             at("noting parameters and data", left)
@@ -231,7 +230,7 @@ class MlflowTracker:
         TrackingError
             The champion changed meanwhile, or MLflow refused.
         """
-        left = f"{version} as pending, the champion is still {replaces or 'none'}; {_DECIDES}"
+        left = f"{version} as pending, the champion is still {replaces or 'none'}; {DECIDES}"
         with self._session(f"promoting {version}", left) as mlflow:
             self._keep(mlflow, version, evidence)
             self._registry(mlflow).promote(version, reason, replaces=replaces)
@@ -240,7 +239,7 @@ class MlflowTracker:
 
     def reject(self, version: str, reason: str, *, evidence: Mapping[str, Any] | None = None) -> None:
         """Mark a version as rejected, with the reason; the champion stays."""
-        left = f"{version} as pending, the champion stays; {_DECIDES}"
+        left = f"{version} as pending, the champion stays; {DECIDES}"
         with self._session(f"rejecting {version}", left) as mlflow:
             self._keep(mlflow, version, evidence)
             self._registry(mlflow).reject(version, reason)
@@ -294,7 +293,61 @@ class MlflowTracker:
 
     def _registry(self, mlflow: ModuleType) -> Registry:
         grace = _GRACE if self.tracking_uri.startswith("http") else 0.0
-        return Registry(_client(mlflow), self.model_name, self.clock, self.longest, grace)
+        return Registry(client_of(mlflow), self.model_name, self.clock, self.longest, grace)
+
+    def _register(
+        self, mlflow: ModuleType, record: RunRecord, model_id: str, run_id: str, tags: Mapping[str, str]
+    ) -> str:
+        client = client_of(mlflow)
+        at(f"registering a version of {self.model_name}")
+        self._registry(mlflow).ensure()
+        made = client.create_model_version(
+            self.model_name,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            model_id=model_id,
+            description=record.card,
+            tags={**record.tags, **tags, STATUS: "pending"},
+        )
+        version = f"{self.model_name}/{made.version}"
+        at(f"naming {version} the challenger", f"{version} as pending, the champion stays; {DECIDES}")
+        client.set_registered_model_alias(self.model_name, CHALLENGER, str(made.version))
+        return version
+
+    def _keep(self, mlflow: ModuleType, version: str, evidence: Mapping[str, Any] | None) -> None:
+        if evidence is not None:
+            client = client_of(mlflow)
+            run_id = client.get_model_version(self.model_name, number_of(version)).run_id
+            client.log_dict(run_id, dict(evidence), _GATE_FILE)
+
+    def _note_outcome(self, mlflow: ModuleType, version: str, outcome: str) -> None:
+        client = client_of(mlflow)
+        run_id = client.get_model_version(self.model_name, number_of(version)).run_id
+        client.set_tag(run_id, _OUTCOME, outcome)
+
+
+def champion_as_of(self, moment: date | datetime | str) -> str | None:
+        """Return the version that was champion at a moment; on a day, the one in place when it ended (UTC).
+
+        Raises
+        ------
+        ConfigError
+            The text is no day or time.
+        """
+        with self._session("reading the history") as mlflow:
+            return champion_on(self._registry(mlflow).history(), moment)
+
+    @contextmanager
+    def _session(
+        self, doing: str = "using the registry", left: str = "nothing was changed"
+    ) -> Iterator[ModuleType]:
+        """Point MLflow at this tracker's store, and back; turn its errors into ours."""
+        with store(self.tracking_uri, doing, left, patience=self.patience) as mlflow:
+            yield mlflow
+
+    def _registry(self, mlflow: ModuleType) -> Registry:
+        grace = _GRACE if self.tracking_uri.startswith("http") else 0.0
+        return Registry(client_of(mlflow), self.model_name, self.clock, self.longest, grace)
 
     @contextmanager
     def _run(self, mlflow: ModuleType) -> Iterator[Any]:
@@ -302,7 +355,7 @@ class MlflowTracker:
         if mlflow.active_run() is not None:
             yield mlflow.active_run()
             return
-        client = _client(mlflow)
+        client = client_of(mlflow)
         if "MLFLOW_RUN_ID" in os.environ:
             run = client.get_run(os.environ["MLFLOW_RUN_ID"])
         else:
@@ -324,14 +377,14 @@ class MlflowTracker:
     def _experiment_id(self, mlflow: ModuleType) -> str:
         from mlflow.exceptions import MlflowException
 
-        client = _client(mlflow)
-        known = self._known_experiment(client)
+        client = client_of(mlflow)
+        known = known_experiment(client, self.experiment)
         if known is not None:
             return known
         try:
             made = client.create_experiment(self.experiment, artifact_location=self.artifact_location)
         except MlflowException as error:
-            known = self._known_experiment(client)
+            known = known_experiment(client, self.experiment)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or known is None:
                 raise
             return known
@@ -340,7 +393,7 @@ class MlflowTracker:
     def _register(
         self, mlflow: ModuleType, record: RunRecord, model_id: str, run_id: str, tags: Mapping[str, str]
     ) -> str:
-        client = _client(mlflow)
+        client = client_of(mlflow)
         at(f"registering a version of {self.model_name}")
         self._registry(mlflow).ensure()
         made = client.create_model_version(
@@ -352,18 +405,18 @@ class MlflowTracker:
             tags={**record.tags, **tags, STATUS: "pending"},
         )
         version = f"{self.model_name}/{made.version}"
-        at(f"naming {version} the challenger", f"{version} as pending, the champion stays; {_DECIDES}")
+        at(f"naming {version} the challenger", f"{version} as pending, the champion stays; {DECIDES}")
         client.set_registered_model_alias(self.model_name, CHALLENGER, str(made.version))
         return version
 
     def _keep(self, mlflow: ModuleType, version: str, evidence: Mapping[str, Any] | None) -> None:
         if evidence is not None:
-            client = _client(mlflow)
+            client = client_of(mlflow)
             run_id = client.get_model_version(self.model_name, number_of(version)).run_id
             client.log_dict(run_id, dict(evidence), _GATE_FILE)
 
     def _note_outcome(self, mlflow: ModuleType, version: str, outcome: str) -> None:
-        client = _client(mlflow)
+        client = client_of(mlflow)
         run_id = client.get_model_version(self.model_name, number_of(version)).run_id
         client.set_tag(run_id, _OUTCOME, outcome)
 

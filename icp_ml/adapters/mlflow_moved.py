@@ -86,7 +86,7 @@ def _install() -> None:
         if not hasattr(pool, "by_icp_ml"):
 
             def create(repository: Any) -> Executor:
-                return pool(repository) if _SESSION.get() is None else InLine()  # type: ignore[no-any-return]
+                return pool(repository) if _SESSION.get() is None else InLine()
 
             create.by_icp_ml = True  # type: ignore[attr-defined]
             ArtifactRepository._create_thread_pool = create

@@ -102,8 +102,8 @@ class Registry:
     def _edited(self, key: str, value: str, why: str) -> TrackingError:
         return TrackingError(
             f"expected the tag {key} of the registered model {self.name} as this library wrote it, found "
-            f"{value[:80]!r} ({len(value):,} characters; {why[:80]}): it was edited. Nothing was changed; put "
-            "it back, or delete the tag with MlflowClient().delete_registered_model_tag",
+            f"{value[:80]!r} ({len(value):,} characters; {why[:80]}): it was edited. Nothing was changed; "
+            "put it back, or delete the tag with MlflowClient().delete_registered_model_tag",
             tag=key,
             model=self.name,
         )
