@@ -25,6 +25,7 @@ from icp_ml.adapters.mlflow_log import (
 )
 from icp_ml.adapters.mlflow_model import ScoringModel, load, load_pyfunc, load_version, read_logged
 from icp_ml.adapters.mlflow_owner import Owner
+from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, Patience
 from icp_ml.adapters.mlflow_registry import (
     CHALLENGER,
     CHAMPION,
@@ -37,7 +38,6 @@ from icp_ml.adapters.mlflow_registry import (
     number_of,
     utc_now,
 )
-from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, Patience
 from icp_ml.adapters.mlflow_run import DECIDES, a_run, client_of, known_experiment
 from icp_ml.adapters.mlflow_sqlite import beside_database
 from icp_ml.adapters.mlflow_store import at, import_mlflow, store
@@ -179,7 +179,10 @@ class MlflowTracker:
             MLflow refused; the message is MLflow's.
         """
         model = load_bundle(bundle)
-        with self._session("opening a run", "no run, no version") as mlflow, a_run(mlflow, self.experiment, self.artifact_location) as run:
+        with (
+            self._session("opening a run", "no run, no version") as mlflow,
+            a_run(mlflow, self.experiment, self.artifact_location) as run,
+        ):
             run_id, client = run.info.run_id, client_of(mlflow)
             left = f"run {run_id} without a version; nothing was registered, the champion stays"
             owner = {OWNER: Owner.here(utc_now()).to_text(), IDENTITY: record.identity}
@@ -324,120 +327,6 @@ class MlflowTracker:
         client = client_of(mlflow)
         run_id = client.get_model_version(self.model_name, number_of(version)).run_id
         client.set_tag(run_id, _OUTCOME, outcome)
-
-
-def champion_as_of(self, moment: date | datetime | str) -> str | None:
-        """Return the version that was champion at a moment; on a day, the one in place when it ended (UTC).
-
-        Raises
-        ------
-        ConfigError
-            The text is no day or time.
-        """
-        with self._session("reading the history") as mlflow:
-            return champion_on(self._registry(mlflow).history(), moment)
-
-    @contextmanager
-    def _session(
-        self, doing: str = "using the registry", left: str = "nothing was changed"
-    ) -> Iterator[ModuleType]:
-        """Point MLflow at this tracker's store, and back; turn its errors into ours."""
-        with store(self.tracking_uri, doing, left, patience=self.patience) as mlflow:
-            yield mlflow
-
-    def _registry(self, mlflow: ModuleType) -> Registry:
-        grace = _GRACE if self.tracking_uri.startswith("http") else 0.0
-        return Registry(client_of(mlflow), self.model_name, self.clock, self.longest, grace)
-
-    @contextmanager
-    def _run(self, mlflow: ModuleType) -> Iterator[Any]:
-        """Make a run, or join the one that ``mlflow run`` or the caller has started."""
-        if mlflow.active_run() is not None:
-            yield mlflow.active_run()
-            return
-        client = client_of(mlflow)
-        if "MLFLOW_RUN_ID" in os.environ:
-            run = client.get_run(os.environ["MLFLOW_RUN_ID"])
-        else:
-            tags = context_tags({OWNER: Owner.here(utc_now()).to_text()})
-            run = client.create_run(self._experiment_id(mlflow), tags=tags)
-        ended = "FAILED"
-        try:
-            yield run
-            ended = "FINISHED"
-        finally:
-            _end(client, run.info.run_id, ended)
-
-    def _known_experiment(self, client: Any) -> str | None:
-        if "MLFLOW_RUN_ID" in os.environ:
-            return os.environ.get("MLFLOW_EXPERIMENT_ID")
-        known = client.get_experiment_by_name(self.experiment)
-        return None if known is None else str(known.experiment_id)
-
-    def _experiment_id(self, mlflow: ModuleType) -> str:
-        from mlflow.exceptions import MlflowException
-
-        client = client_of(mlflow)
-        known = known_experiment(client, self.experiment)
-        if known is not None:
-            return known
-        try:
-            made = client.create_experiment(self.experiment, artifact_location=self.artifact_location)
-        except MlflowException as error:
-            known = known_experiment(client, self.experiment)
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or known is None:
-                raise
-            return known
-        return str(made)
-
-    def _register(
-        self, mlflow: ModuleType, record: RunRecord, model_id: str, run_id: str, tags: Mapping[str, str]
-    ) -> str:
-        client = client_of(mlflow)
-        at(f"registering a version of {self.model_name}")
-        self._registry(mlflow).ensure()
-        made = client.create_model_version(
-            self.model_name,
-            source=f"models:/{model_id}",
-            run_id=run_id,
-            model_id=model_id,
-            description=record.card,
-            tags={**record.tags, **tags, STATUS: "pending"},
-        )
-        version = f"{self.model_name}/{made.version}"
-        at(f"naming {version} the challenger", f"{version} as pending, the champion stays; {DECIDES}")
-        client.set_registered_model_alias(self.model_name, CHALLENGER, str(made.version))
-        return version
-
-    def _keep(self, mlflow: ModuleType, version: str, evidence: Mapping[str, Any] | None) -> None:
-        if evidence is not None:
-            client = client_of(mlflow)
-            run_id = client.get_model_version(self.model_name, number_of(version)).run_id
-            client.log_dict(run_id, dict(evidence), _GATE_FILE)
-
-    def _note_outcome(self, mlflow: ModuleType, version: str, outcome: str) -> None:
-        client = client_of(mlflow)
-        run_id = client.get_model_version(self.model_name, number_of(version)).run_id
-        client.set_tag(run_id, _OUTCOME, outcome)
-
-
-def _client(mlflow: ModuleType) -> Any:
-    """Return MLflow's client; making it opens the database, which may be busy as well."""
-    return PatientClient(patiently(mlflow.MlflowClient))
-
-
-def _end(client: Any, run_id: str, status: str) -> None:
-    """End a run; one that failed because the store doesn't answer is ended by the next job's tidying up."""
-    from mlflow.exceptions import MlflowException
-
-    if status == "FINISHED":
-        at("ending the run", "a registered version as pending, the champion stays; " + _DECIDES)
-        client.set_terminated(run_id, status)
-        return
-    doing = current_step().doing
-    with current_step().patience.last_words(), suppress(MlflowException, NoAnswer):
-        client.set_terminated(run_id, status)
-    at(doing)
 
 
 def champion_as_of(

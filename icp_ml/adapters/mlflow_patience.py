@@ -2,8 +2,8 @@
 
 MLflow waits 120 s a request and asks eight times; a server that sends a byte a second is waited for without
 end, and so is a database behind a driver of its own. So each call runs in a thread, which is given up when
-the patience is spent. A thread that was given up must not go on to write: an exception is raised inside it, which
-it meets as soon as it returns from the system call it hangs in.
+the patience is spent. A thread that was given up must not go on to write: an exception is raised inside it,
+which it meets as soon as it returns from the system call it hangs in.
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST
 
 import icp_ml as icp
-from icp_ml.adapters import mlflow as adapter
-from icp_ml.adapters import mlflow_patience, mlflow_registry, mlflow_store
+from icp_ml.adapters import mlflow_patience, mlflow_registry, mlflow_run, mlflow_store
 from icp_ml.adapters.mlflow import MlflowTracker
 from icp_ml.adapters.mlflow_owner import Owner
 from icp_ml.adapters.mlflow_patience import Patience
@@ -190,7 +189,7 @@ def die_at(point: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Killed
         return answer
 
-    for module in (mlflow_store, adapter):
+    for module in (mlflow_store, mlflow_run):
         monkeypatch.setattr(module, "patiently", counted)
 
 
