@@ -3,8 +3,8 @@
     python experiments/faults/tracking.py --smoke
     python experiments/faults/tracking.py --json tracking.json
 
-Every fault is real: servers on this machine that hang, trickle, lie and die, and SQLite files that are locked,
-cut off, edited or moved. ``load`` or the steps of a retraining run against each.
+Every fault is real: servers on this machine that hang, trickle, lie and die, and SQLite files that are
+locked, cut off, edited or moved. ``load`` or the steps of a retraining run against each.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ def servers(names: Iterator[str] | tuple[str, ...]) -> Iterator[Found]:
         yield tried("server: TLS where there is none", lambda: load(address(port).replace("http", "https")))
         query = f"http://127.0.0.1:{port}/?token={TOKEN}"
         yield tried("server: a token in the address", lambda: load(query))
-    refused = f"postgresql://alice:S3cret%2FPassw0rd@127.0.0.1:{free_port()}/mlflow"
+    refused = f"postgresql+psycopg2://alice:S3cret%2FPassw0rd@127.0.0.1:{free_port()}/mlflow"
     yield tried("PostgreSQL: nobody listens", lambda: load(refused))
     with serving("hangs after the request") as port:
-        hanging = f"postgresql://alice:S3cret%2FPassw0rd@127.0.0.1:{port}/mlflow"
+        hanging = f"postgresql+psycopg2://alice:S3cret%2FPassw0rd@127.0.0.1:{port}/mlflow"
         yield tried("PostgreSQL: hangs", lambda: load(hanging))
     yield tried("a scheme that nobody knows", lambda: load(f"ftp://alice:{PASSWORD}@127.0.0.1/x"))
     yield tried(

@@ -23,7 +23,14 @@ from icp_ml.adapters.mlflow_log import (
     log_settings,
     log_tags,
 )
-from icp_ml.adapters.mlflow_model import ScoringModel, load, load_pyfunc, load_version, read_logged
+from icp_ml.adapters.mlflow_model import (
+    ScoringModel,
+    load,
+    load_pyfunc,
+    load_version,
+    number_in,
+    read_logged,
+)
 from icp_ml.adapters.mlflow_owner import Owner
 from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, Patience
 from icp_ml.adapters.mlflow_registry import (
@@ -312,7 +319,7 @@ class MlflowTracker:
             description=record.card,
             tags={**record.tags, **tags, STATUS: "pending"},
         )
-        version = f"{self.model_name}/{made.version}"
+        version = f"{self.model_name}/{number_in(made)}"
         at(f"naming {version} the challenger", f"{version} as pending, the champion stays; {DECIDES}")
         client.set_registered_model_alias(self.model_name, CHALLENGER, str(made.version))
         return version

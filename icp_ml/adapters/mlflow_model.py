@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from icp_ml.adapters.mlflow_log import PARAMS
+from icp_ml.adapters.mlflow_log import LOADER, PARAMS
 from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, Patience
 from icp_ml.adapters.mlflow_sqlite import sqlite_file
 from icp_ml.adapters.mlflow_store import at, current_step, patiently, store
@@ -239,7 +239,7 @@ def _resolve(mlflow: ModuleType, source: str) -> tuple[str, str]:
         )
     client = patiently(mlflow.MlflowClient)
     if mark == "@":
-        number = int(patiently(client.get_model_version_by_alias, name, wanted).version)
+        number = number_in(patiently(client.get_model_version_by_alias, name, wanted))
     elif wanted.isascii() and wanted.isdigit():
         number = int(wanted[:_DIGITS])
     else:
@@ -270,18 +270,48 @@ def _newest(client: Any, name: str, wanted: str) -> int:
             model=name,
             wanted=wanted,
         )
-    return max(int(made.version) for made in found)
+    return max(number_in(made) for made in found)
+
+
+def number_in(answer: Any) -> int:
+    """Return the number of a version, as the store answered it.
+
+    Raises
+    ------
+    TrackingError
+        The answer holds none: it isn't MLflow that answers.
+    """
+    found = str(answer.version)
+    if not found.isascii() or not found.isdigit() or len(found) > _DIGITS:
+        raise TrackingError(
+            f"{current_step().doing} failed: expected the number of a version, found {found[:80]!r}. What is "
+            f"left: {current_step().left}. What to do: check that MLflow answers at tracking_uri",
+            found=found[:80],
+        )
+    return int(found)
 
 
 def _bundle_inside(local: Path, address: str) -> Path:
     """Return the bundle's folder inside a downloaded model."""
     found = sorted(path.parent for path in local.rglob("model.json"))
+    if not found and _is_ours(local):
+        raise TrackingError(
+            f"expected all files of {address}, found some without model.json: they were uploaded or copied in "
+            "part. Nothing was changed; load another version, or put the files back",
+            address=address,
+        )
     if not found:
         raise BundleError(
             f"expected a model of this library at {address}, found another: load it with MLflow itself",
             address=address,
         )
     return found[0]
+
+
+def _is_ours(local: Path) -> bool:
+    """Say whether MLflow's description of a model names our loader."""
+    notes = [path for path in local.rglob("MLmodel") if path.is_file()]
+    return any(f"loader_module: {LOADER}" in path.read_text("utf-8", "replace") for path in notes)
 
 
 def _registered_as(path: Path) -> str:

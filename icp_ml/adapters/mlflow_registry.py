@@ -172,6 +172,11 @@ class Registry:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+        if not model.name:
+            raise TrackingError(
+                f"expected a registered model, found an answer without a name. What is left: "
+                f"{current_step().left}. What to do: check that MLflow answers at tracking_uri"
+            )
         # Some databases find names that differ in letter case only.
         return model if model.name == name else None
 
