@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
@@ -142,14 +147,72 @@ class Gate:
         self.how = "500"
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Any:
+        if environ["PATH_INFO"].startswith(_CONTROL):
+            return self._told(environ["PATH_INFO"].removeprefix(_CONTROL), start)
         with self.lock:
             self.count += 1
             mine = self.count
         if mine < self.dies_at:
             return self.inner(environ, start)
-        if self.how == "done, no answer" and mine == self.dies_at:
-            list(self.inner(environ, lambda *_, **__: lambda _: None))
+        if self.how == "done" and mine == self.dies_at:
+            for _ in self.inner(environ, lambda *_, **__: lambda _: None):
+                pass
         if self.how == "hangs":
-            time.sleep(1.5)
+            time.sleep(2.0)
         start("500 Internal Server Error", [("Content-Type", "text/plain")])
         return [b"gone"]
+
+    def _told(self, order: str, start: Any) -> Any:
+        """Take an order, ``dies_in/how``, and answer how many requests there were."""
+        after, _, self.how = order.partition("/")
+        self.dies_at = self.count + float(after or "inf")
+        start("200 OK", [("Content-Type", "text/plain")])
+        return [str(self.count).encode()]
+
+
+_CONTROL = "/gate/"
+
+
+def tell_gate(address: str, after: float = float("inf"), how: str = "500") -> int:
+    """Have a gate die at the request so many from now; returns how many there were."""
+    with urllib.request.urlopen(f"{address}{_CONTROL}{after}/{how}", timeout=120) as answer:
+        return int(answer.read())
+
+
+@contextlib.contextmanager
+def real_server(folder: Path) -> Iterator[str]:
+    """Run MLflow's own server behind a gate, in a process of its own; gives its address."""
+    settings = {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder / 'server.db'}",
+        "_MLFLOW_SERVER_REGISTRY_STORE": f"sqlite:///{folder / 'server.db'}",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "files"),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", __file__, str(port)]
+    with (folder / "said.txt").open("wb") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env={**os.environ, **settings})
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            with contextlib.suppress(OSError):
+                tell_gate(address)
+                break
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def main() -> None:
+    """Serve MLflow behind a gate at the port that was named."""
+    from mlflow.server import app
+    from werkzeug.serving import make_server
+
+    make_server("127.0.0.1", int(sys.argv[1]), Gate(app.wsgi_app), threaded=True).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

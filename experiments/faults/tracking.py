@@ -31,7 +31,7 @@ from typing import Any
 os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", MLFLOW_LOGGING_LEVEL="WARNING")
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 
-from badservers import FAULTS, Gate, deaf_port, free_port, serving
+from badservers import FAULTS, deaf_port, free_port, real_server, serving, tell_gate
 
 import icp_ml as icp
 from icp_ml.adapters.mlflow_patience import telling
@@ -282,58 +282,26 @@ def _listing(folder: Path) -> list[tuple[str, int]]:
     return sorted((str(path), path.stat().st_size) for path in folder.rglob("*") if path.is_file())
 
 
-@contextlib.contextmanager
-def real_server(ground: Ground) -> Iterator[tuple[Gate, str]]:
-    """Run MLflow's own server in this process, behind a gate that can begin to fail at any request."""
-    from werkzeug.serving import make_server
-
+def deaths(ground: Ground) -> Iterator[Found]:
+    """Let the server die at one request after the other of a retraining's steps; look at what it left."""
     folder = Path(tempfile.mkdtemp(dir=ground.folder))
-    os.environ.update(
-        _MLFLOW_SERVER_FILE_STORE=f"sqlite:///{folder / 'server.db'}",
-        _MLFLOW_SERVER_REGISTRY_STORE=f"sqlite:///{folder / 'server.db'}",
-        _MLFLOW_SERVER_ARTIFACT_ROOT="mlflow-artifacts:/",
-        _MLFLOW_SERVER_ARTIFACT_DESTINATION=str(folder / "files"),
-        _MLFLOW_SERVER_SERVE_ARTIFACTS="true",
-    )
-    shutil.copyfile(ground.template / "mlflow.db", folder / "server.db")
-    sql("DELETE FROM registered_model_aliases", "DELETE FROM registered_model_tags")(folder / "server.db")
-    sql("DELETE FROM model_version_tags", "DELETE FROM model_versions")(folder / "server.db")
-    sql("DELETE FROM registered_models")(folder / "server.db")
-    sql("UPDATE experiments SET name = 'old' || experiment_id")(folder / "server.db")
-    from mlflow.server import app
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    gate = Gate(app.wsgi_app)
-    server = make_server("127.0.0.1", 0, gate, threaded=True)
-    import threading
-
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield gate, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-
-
-def deaths(ground: Ground, *, smoke: bool) -> Iterator[Found]:
-    """Let the server die at one request after the other of log and promote; look at what it left."""
-    with real_server(ground) as (gate, uri):
-        first = icp.MlflowTracker(model_name="died", tracking_uri=uri, patience_seconds=30.0)
+    with real_server(folder) as uri:
+        first = icp.MlflowTracker(model_name="died", tracking_uri=uri, patience_seconds=300.0)
         first.promote(first.log(ground.record, ground.bundle), "first", replaces=None)
-        before = gate.count
+        before = tell_gate(uri)
         champion = step(uri, ground)
-        length = gate.count - before
-        points = range(2, length, max(1, length // (2 if smoke else 12)))
-        for number, point in enumerate(points):
-            gate.dies_at = gate.count + point
-            gate.how = ("500", "done, no answer", "hangs")[number % 3]
-            name = f"server: dies at request {point} of {length} ({gate.how})"
+        length = tell_gate(uri) - before
+        for number, point in enumerate(range(2, length, max(1, length // 15))):
+            how = ("500", "done", "hangs")[number % 3]
+            tell_gate(uri, point, how)
+            name = f"server: dies at request {point} of {length} ({how})"
             found = tried(name, lambda: step(uri, ground, PATIENCE))
-            gate.dies_at = float("inf")
+            tell_gate(uri)
             found.half, champion = whole(uri, champion, ground)
             yield found
 
 
-def step(uri: str, ground: Ground, patience: float = 30.0) -> str:
+def step(uri: str, ground: Ground, patience: float = 300.0) -> str:
     """Do what a retraining asks of the store: tidy, log, load, promote."""
     tracker = icp.MlflowTracker(model_name="died", tracking_uri=uri, patience_seconds=patience)
     tracker.tidy()
@@ -346,7 +314,7 @@ def step(uri: str, ground: Ground, patience: float = 30.0) -> str:
 
 def whole(uri: str, old: str, ground: Ground) -> tuple[bool, str]:
     """Return whether something is half done after a death, and the champion after one more run."""
-    tracker = icp.MlflowTracker(model_name="died", tracking_uri=uri, patience_seconds=30.0)
+    tracker = icp.MlflowTracker(model_name="died", tracking_uri=uri, patience_seconds=300.0)
     champion = tracker.champion()
     half = champion is None or tracker.load(champion).version != champion
     after = step(uri, ground)
@@ -402,7 +370,7 @@ def campaign(ground: Ground, *, smoke: bool) -> Iterator[Found]:
     some = ("a copy elsewhere", "garbage", "no file", "a bent history", "no files of the version", "latest")
     yield from files(ground, some if smoke else tuple(FILES))
     if not smoke:
-        yield from deaths(ground, smoke=smoke)
+        yield from deaths(ground)
         yield from by_default()
 
 
@@ -415,7 +383,7 @@ def summary(found: list[Found]) -> dict[str, Any]:
         "longest wait by default, s": max(
             [one.seconds for one in found if one.name.startswith("default")], default=None
         ),
-        f"longest wait with a patience of {PATIENCE:g} s": max(short),
+        f"longest wait with a patience of {PATIENCE:g} s": max(short, default=None),
         "secrets printed": sum(one.secret for one in found),
         "not named": [asdict(one) for one in found if not one.named],
     }
@@ -442,6 +410,7 @@ def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a few of each kind")
+    parser.add_argument("--only", choices=("servers", "files", "deaths", "default"), help="one kind")
     parser.add_argument("--json", type=Path, help="where to write all findings")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -449,7 +418,14 @@ def main() -> int:
         folder = Path(name)
         ground = prepare(folder, *a_small_model(folder))
         found = []
-        for one in campaign(ground, smoke=asked.smoke):
+        kinds = {
+            "servers": lambda: servers(tuple(FAULTS)),
+            "files": lambda: files(ground, tuple(FILES)),
+            "deaths": lambda: deaths(ground),
+            "default": by_default,
+            None: lambda: campaign(ground, smoke=asked.smoke),
+        }
+        for one in kinds[asked.only]():
             mark = "" if one.named and not one.half and not one.secret else "  <-- " + one.said
             print(f"{one.seconds:6.1f} s  {one.name}: {one.error}{mark}", flush=True)
             found.append(one)

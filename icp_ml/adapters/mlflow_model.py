@@ -296,8 +296,8 @@ def _bundle_inside(local: Path, address: str) -> Path:
     found = sorted(path.parent for path in local.rglob("model.json"))
     if not found and _is_ours(local):
         raise TrackingError(
-            f"expected all files of {address}, found some without model.json: they were uploaded or copied in "
-            "part. Nothing was changed; load another version, or put the files back",
+            f"expected all files of {address}, found some without model.json: they were uploaded or copied "
+            "in part. Nothing was changed; load another version, or put the files back",
             address=address,
         )
     if not found:

@@ -237,8 +237,12 @@ def _bounded(seconds: float) -> dict[str, str]:
         "AWS_MAX_ATTEMPTS": 3,
     }
     bounded = {name: _lower(os.environ.get(name), value) for name, value in wanted.items()}
-    # A server may ask for an hour; the patience decides.
-    return bounded | {"MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false"}
+    return bounded | {
+        # A server may ask for an hour; the patience decides.
+        "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+        # It prints the address of the run, with the password that the store's address may hold.
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
 
 
 def _lower(given: str | None, value: float) -> str:

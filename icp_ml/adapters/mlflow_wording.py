@@ -77,6 +77,8 @@ def cause_of(error: BaseException, seconds: float) -> str:
 
 def what_to_do(cause: str, code: str, address: str) -> str:
     """Return advice on a failure."""
+    if code == "NO_ANSWER" and address.startswith("sqlite"):
+        cause = "database is locked"
     if code == "NO_ANSWER" or code not in _CODES:
         for marks, advice in _ADVICE:
             if any(mark in cause for mark in marks):
