@@ -96,7 +96,7 @@ class TrackingConfig:
     experiment: str = "icp"
     model_name: str = "icp"
     tracking_uri: str = ""
-    patience_seconds: float = 50.0
+    patience_seconds: float = 45.0
 
 
 @dataclass(frozen=True, slots=True)

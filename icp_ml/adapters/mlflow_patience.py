@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -24,7 +26,7 @@ from icp_ml.errors import ConfigError
 Tell = Callable[[str], None]
 
 #: Until the error, with all that is tidied up after it, less than a minute passes.
-PATIENCE_SECONDS = 50.0
+PATIENCE_SECONDS = 45.0
 #: What a call may take without using up patience: a store that answers is not waited for.
 _FREE = 1.0
 #: For closing a run and giving back a lock after the patience is spent.
@@ -74,7 +76,18 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[True]:
         self.error = error
+        if isinstance(error, _GivenUp):
+            _close_sockets(error)
         return True
+
+
+def _close_sockets(error: BaseException) -> None:
+    """Close what a call was hanging in: nobody below it expects to be interrupted there."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            if isinstance(value, socket.socket):
+                value.close()
+    error.__traceback__ = None
 
 
 @dataclass
