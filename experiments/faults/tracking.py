@@ -262,13 +262,13 @@ def files(ground: Ground, names: Iterator[str] | tuple[str, ...]) -> Iterator[Fo
 
 def ask(what: str, uri: str, ground: Ground) -> None:
     """Ask a store for a step."""
-    tracker = icp.MlflowTracker(tracking_uri=uri, patience_seconds=20.0)
+    tracker = icp.MlflowTracker(tracking_uri=uri, patience_seconds=300.0)
     if what.startswith("models:/"):
-        loaded = load(uri, what)
+        loaded = icp.load(what, tracking_uri=uri, patience_seconds=300.0)
         if not loaded.version.rpartition("/")[2].isdigit():
             raise AssertionError(f"loaded {loaded.version}")
     elif what == "load":
-        load(uri)
+        icp.load("models:/icp@champion", tracking_uri=uri, patience_seconds=300.0)
     elif what == "log":
         version = tracker.log(ground.record, ground.bundle)
         if tracker.load(version).version != version:

@@ -28,7 +28,9 @@ Tell = Callable[[str], None]
 #: Until the error, with all that is tidied up after it, less than a minute passes.
 PATIENCE_SECONDS = 45.0
 #: What a call may take without using up patience: a store that answers is not waited for.
-_FREE = 1.0
+FREE_SECONDS = 1.0
+#: The same for a file, where it's this machine that is slow, unless the database is locked.
+FREE_SECONDS_OF_FILES = 5.0
 #: For closing a run and giving back a lock after the patience is spent.
 _LAST_WORDS = 5.0
 #: After so long without a call, the store has had time to recover.
@@ -63,6 +65,7 @@ class Answer:
 
     value: Any = None
     error: BaseException | None = None
+    free: float = 0.0  # seconds that weren't counted
 
     def take(self, call: Callable[[], Any]) -> None:
         """Run the call and keep what it returns or raises."""
@@ -94,7 +97,7 @@ def _close_sockets(error: BaseException) -> None:
 class Patience:
     """Seconds that may be waited for one store by one job, over all of its calls.
 
-    Each call uses up what it takes beyond its first second.
+    Each call uses up what it takes beyond its first second, or beyond what is ``free``.
 
     Parameters
     ----------
@@ -105,6 +108,7 @@ class Patience:
     seconds: float = PATIENCE_SECONDS
     used: float = 0.0
     closing: bool = False
+    free: float = FREE_SECONDS
     _last: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -173,7 +177,9 @@ class Patience:
                 self.used = self.seconds
                 raise self._spent(doing)
         finally:
-            self.spend(max(0.0, time.monotonic() - begin - _FREE))
+            took = time.monotonic() - begin
+            answer.free = min(took, self.free)
+            self.spend(took - answer.free)
             if worker.is_alive():
                 _give_up(worker)
         return answer

@@ -17,8 +17,14 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from icp_ml.adapters.mlflow_moved import redirected
-from icp_ml.adapters.mlflow_patience import SETTINGS, NoAnswer, Patience
-from icp_ml.adapters.mlflow_sqlite import make_whole
+from icp_ml.adapters.mlflow_patience import (
+    FREE_SECONDS,
+    FREE_SECONDS_OF_FILES,
+    SETTINGS,
+    NoAnswer,
+    Patience,
+)
+from icp_ml.adapters.mlflow_sqlite import make_whole, sqlite_file
 from icp_ml.adapters.mlflow_wording import cause_of, shown, what_to_do
 from icp_ml.errors import IcpError, MissingDependencyError, TrackingError
 from icp_ml.redact import without_secrets
@@ -108,6 +114,7 @@ def store(
         mlflow.set_tracking_uri(tracking_uri)
     address = str(mlflow.get_tracking_uri())
     step = Step(doing, left, patience or Patience(), address)
+    step.patience.free = FREE_SECONDS if sqlite_file(address) is None else FREE_SECONDS_OF_FILES
     token = _STEP.set(step)
     try:
         with SETTINGS.held(step.patience.seconds), redirected(address), _quiet(address):
@@ -184,6 +191,7 @@ def patiently(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
             if isinstance(error, MlflowException | IcpError) or not isinstance(error, Exception):
                 raise error.with_traceback(None) from None
             raise MlflowException(f"{type(error).__name__}: {error}") from None
+        step.patience.spend(answer.free)
         step.patience.pause(pause * random.uniform(0.5, 1.5), step.doing)
         pause = min(2 * pause, 2.0)
 
