@@ -40,6 +40,7 @@ PASSWORD, TOKEN = "S3cret/Passw0rd", "t0ken-of-the-query"
 SECRETS = (PASSWORD, "S3cret%2FPassw0rd", TOKEN)
 PATIENCE = 1.5
 LONGEST = 60.0
+_WHILE_DYING = 20.0
 SMOKE = ("hangs after the request", "a byte now and then, in the body", "cut off in the body", "401")
 
 
@@ -282,7 +283,7 @@ def _listing(folder: Path) -> list[tuple[str, int]]:
     return sorted((str(path), path.stat().st_size) for path in folder.rglob("*") if path.is_file())
 
 
-def deaths(ground: Ground) -> Iterator[Found]:
+def deaths(ground: Ground, first_point: int = 2) -> Iterator[Found]:
     """Let the server die at one request after the other of a retraining's steps; look at what it left."""
     folder = Path(tempfile.mkdtemp(dir=ground.folder))
     with real_server(folder) as uri:
@@ -291,11 +292,11 @@ def deaths(ground: Ground) -> Iterator[Found]:
         before = tell_gate(uri)
         champion = step(uri, ground)
         length = tell_gate(uri) - before
-        for number, point in enumerate(range(2, length, max(1, length // 15))):
+        for number, point in enumerate(range(first_point, length, max(1, length // 15))):
             how = ("500", "done", "hangs")[number % 3]
             tell_gate(uri, point, how)
             name = f"server: dies at request {point} of {length} ({how})"
-            found = tried(name, lambda: step(uri, ground, PATIENCE))
+            found = tried(name, lambda: step(uri, ground, _WHILE_DYING))
             tell_gate(uri)
             found.half, champion = whole(uri, champion, ground)
             yield found
@@ -415,6 +416,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a few of each kind")
     parser.add_argument("--only", choices=("servers", "files", "deaths", "default"), help="one kind")
+    parser.add_argument("--first", type=int, default=2, help="the first request at which the server dies")
     parser.add_argument("--json", type=Path, help="where to write all findings")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -425,7 +427,7 @@ def main() -> int:
         kinds = {
             "servers": lambda: servers(tuple(FAULTS)),
             "files": lambda: files(ground, tuple(FILES)),
-            "deaths": lambda: deaths(ground),
+            "deaths": lambda: deaths(ground, asked.first),
             "default": by_default,
             None: lambda: campaign(ground, smoke=asked.smoke),
         }
