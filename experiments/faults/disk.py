@@ -68,7 +68,7 @@ def limits(stand: Stand, tries: int, seed: int) -> Iterator[Row]:
     """Files that may not grow beyond a size."""
     for number, most in enumerate(LIMITS[:tries]):
         stand.fresh()
-        child = stand.child(lambda _: None, lambda _, most=most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+        child = stand.child(lambda _: None, lambda _, most=most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY)))
         state, problems = judged(stand, child.wait(), number)
         yield {"at": f"files of at most {most} bytes", "state": state, "problems": problems}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import signal
 import sys
@@ -224,17 +225,20 @@ def _run(work: Work, said: Path, temporary: Path, write: int) -> None:
         os.dup2(file.fileno(), 2)
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     raw_write, code = os.write, 0
-    raw_write(write, b"b")
     try:
-        work()
-        raw_write(write, b"e")
-    except BaseException as error:  # noqa: BLE001 - the job's end is told to the parent
-        code = 130 if isinstance(error, KeyboardInterrupt) else 1
-        raw_write(write, f"ex{type(error).__module__}.{type(error).__qualname__}".encode())
-        traceback.print_exception(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        raw_write(write, b"b")
+        try:
+            work()
+            raw_write(write, b"e")
+        except BaseException as error:  # noqa: BLE001 - the job's end is told to the parent
+            code = 130 if isinstance(error, KeyboardInterrupt) else 1
+            raw_write(write, f"ex{type(error).__module__}.{type(error).__qualname__}".encode())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)  # whatever is raised here must not unwind what belongs to the parent
 
 
 def run(work: Work, said: Path, temporary: Path, seconds: float = LIMIT) -> End:
