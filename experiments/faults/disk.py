@@ -27,7 +27,7 @@ Row = dict[str, object]
 #: Beside what kills may do: an error that isn't ours, an end that says nothing of what went wrong.
 MORE = ("raw", "silent", "unclean")
 ALL = (*FAULTS, *MORE)
-LIMITS = (1, 1_000, 6_000, 30_000)
+LIMITS = (4_000, 8_000, 16_000, 60_000)
 
 
 def judged(stand: Stand, end: End, number: int, *, may_pass: bool = True) -> tuple[str, list[str]]:

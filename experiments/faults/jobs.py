@@ -20,11 +20,13 @@ Tree = dict[str, str]
 FOREIGN = {
     "notes.md": "do not delete",
     "part-list.xlsx": "spare parts of the workshop",
-    "region=EMEA/part-00000.parquet": "a base written by Spark",
+    "region=EMEA/part-00000.txt": "beside a base written by Spark",
     "manifest.json": '{"name": "a web app", "files": {"part-list.xlsx": "00"}}',
     ".part-of-mine.json": '{"part": "of another program"}',
     "tier=A/readme.txt": "what A means",
 }
+#: Tables of strangers: a job that finds one refuses, as it can't tell a base from scores.
+TABLES = {"region=EMEA/part-00000.parquet": "a base written by Spark", "part-00000.csv": "account_id\na\n"}
 #: What others keep beside a bundle or a report, under names like those of our temporary ones.
 BESIDE = {
     "notes.md": "do not delete",
@@ -323,7 +325,11 @@ def _tables(ground: Ground) -> list[Job]:
     ]
 
 
-def run_file(out: Path) -> dict[str, object] | None:
-    """Return what a finished run notes of itself."""
-    file = out / "_scores.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+def refusals(ground: Ground) -> list[Job]:
+    """Return jobs that have to refuse, and leave everything as it is."""
+    apart = [job for job in _scores(ground) if job.name in ("score-csv", "score-parquet", "score-parquet-partitioned")]
+    return [
+        Job(f"{job.name}-among-tables{number}", work, (), job.lay, TABLES)
+        for job in [*apart, next(job for job in _tables(ground) if job.name == "score-tables")]
+        for number, work in enumerate((job.run, *job.again))
+    ]

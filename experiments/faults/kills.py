@@ -14,8 +14,8 @@ import ground as grounds
 import onspark
 import registry
 from forked import kill_at, spread
-from jobs import by_name
-from trial import FAULTS, Stand, finish, seen, stand_of, strangers, tally
+from jobs import by_name, refusals, tree
+from trial import FAULTS, Stand, changed, finish, seen, stand_of, strangers, tally
 
 #: A job on Spark takes seconds to begin.
 MOST_ON_SPARK = 16
@@ -51,6 +51,14 @@ def campaign(stand: Stand, kills: int, seed: int) -> dict[str, object]:
         problems += finish(stand, number)
         rows.append({"at": where, "state": state, "problems": problems})
     return report(stand, rows, time.monotonic() - began)
+
+
+def refused(stand: Stand) -> list[str]:
+    """Hold a run that had to refuse against what was there before it."""
+    problems = [] if stand.problems else [f"deleted_foreign: {stand.job.name} wrote among tables of others"]
+    now = tree(stand.place.home)
+    moved = changed(stand.before, {name: digest for name, digest in now.items() if not name.endswith("/")})
+    return problems + ([f"deleted_foreign: a refusal changed {moved}"] if moved else [])
 
 
 def report(stand: Stand, rows: list[dict[str, object]], seconds: float) -> dict[str, object]:
@@ -92,6 +100,11 @@ def run(
 
     for job in by_name(ground, names):
         tell(job.name, campaign(stand_of(job, folder / job.name), kills, seed))
+    if not names or "among-tables" in names:
+        problems = [text for job in refusals(ground) for text in refused(stand_of(job, folder / job.name))]
+        rows = [{"at": "among tables of others", "problems": problems}] * bool(problems)
+        more = {"kills": 0, "states": {}, "seconds": 0.0, "faults": rows}
+        tell("among-tables", {**tally(problems), **more})
     if not names or "retrain" in names:
         tell("retrain", registry.campaign(ground, folder / "retrain", kills, seed))
     if not names or "spark" in names:

@@ -1,0 +1,47 @@
+"""A disk that gives out at any flush: an error with a name, the older bundle whole, nothing left beside it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from icp_ml.errors import OutputError
+from icp_ml.model.store import read_bundle, write_bundle
+from icp_ml.writing import claimed
+
+OLD, NEW = {"model.json": {"a": 1}, "tree.txt": "old"}, {"model.json": {"a": 2}, "tree.txt": "new"}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("point", range(1, 9))
+def test_a_flush_that_fails_costs_the_new_bundle_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int, code: int
+) -> None:
+    write_bundle(tmp_path / "bundle", OLD)
+    flush, count = os.fsync, [0]
+
+    def failing(handle: int) -> None:
+        count[0] += 1
+        if count[0] == point:
+            raise OSError(code, os.strerror(code))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    try:
+        write_bundle(tmp_path / "bundle", NEW)
+    except OutputError as error:
+        assert error.facts["errno"] == code
+    else:
+        assert count[0] < point
+    monkeypatch.undo()
+    assert read_bundle(tmp_path / "bundle") in (OLD, NEW)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_error_of_the_system_leaves_a_held_name(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), claimed(tmp_path) as free:
+        assert free
+        raise OSError(errno.ENOSPC, "full")
