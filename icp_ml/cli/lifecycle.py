@@ -15,6 +15,7 @@ import click
 from icp_ml.cli.group import BAD_INPUT, NOT_PROMOTED, Day, Decorator, config_option, examples, progress
 from icp_ml.cli.learning import metrics_text, read_source
 from icp_ml.errors import IcpError, LeakageError, LeakageWarning, TableError, TrackingError
+from icp_ml.writing import make_folder
 
 if TYPE_CHECKING:
     from icp_ml.adapters.mlflow import MlflowTracker
@@ -171,7 +172,7 @@ def retrain(
 
     say = progress()
     config = load_config(config_path)
-    config.output_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(config.output_folder)
     with _faults(ctx), _without_ids(ctx), _columns_only():
         tables, rejects = read_source(config, say)
         say("training, measuring and registering")
