@@ -89,12 +89,14 @@ class ModelConfig:
 class TrackingConfig:
     """Section ``[tracking]``: where MLflow keeps runs and versions.
 
-    An empty ``tracking_uri`` means a SQLite store ``mlflow.db`` in the output folder.
+    An empty ``tracking_uri`` means a SQLite store ``mlflow.db`` in the output folder. ``patience_seconds`` is
+    how long the store is waited for, over all calls of a command together.
     """
 
     experiment: str = "icp"
     model_name: str = "icp"
     tracking_uri: str = ""
+    patience_seconds: float = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,11 @@ class Config:
         return self.tracking.model_name
 
     @property
+    def patience_seconds(self) -> float:
+        """Seconds for which the tracking store is waited for."""
+        return self.tracking.patience_seconds
+
+    @property
     def source(self) -> Path:
         """Folder of the input tables.
 
@@ -310,6 +317,13 @@ def _check_ranges(config: Config) -> None:
     _at_least("data.technology_grace_days", data.technology_grace_days, 0)
     _at_least("model.reasons", config.model.reasons, 0)
     _at_least("model.seed", config.model.seed, 0)
+    if not 0 < config.tracking.patience_seconds <= 86_400:
+        raise ConfigError(
+            "expected tracking.patience_seconds above 0 and up to 86400 (a day), "
+            f"found {config.tracking.patience_seconds}",
+            key="tracking.patience_seconds",
+            found=config.tracking.patience_seconds,
+        )
     if config.model.objective not in OBJECTIVES:
         raise ConfigError(
             f"expected model.objective among {list(OBJECTIVES)}, found {config.model.objective!r}",

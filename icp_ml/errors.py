@@ -5,6 +5,8 @@ The facts behind a message are attributes of the error, so that a job can act on
 
 from __future__ import annotations
 
+from icp_ml.redact import without_secrets
+
 
 class IcpError(Exception):
     """Root of every error this package raises on purpose.
@@ -12,7 +14,8 @@ class IcpError(Exception):
     Parameters
     ----------
     message
-        One sentence or more: expected, found (value, count, at most five ids), what to do.
+        One sentence or more: expected, found (value, count, at most five ids), what to do. Passwords and
+        tokens in it are hidden.
     **facts
         What the message is made of; kept in ``facts`` and readable as attributes.
 
@@ -24,8 +27,10 @@ class IcpError(Exception):
     """
 
     def __init__(self, message: str, **facts: object) -> None:
-        super().__init__(message)
-        self.facts = facts
+        super().__init__(without_secrets(message))
+        self.facts = {
+            name: without_secrets(fact) if isinstance(fact, str) else fact for name, fact in facts.items()
+        }
 
     def __getattr__(self, name: str) -> object:
         facts = self.__dict__.get("facts", {})

@@ -138,7 +138,7 @@ def start(job: Callable[[], int], said: Path) -> int:
 
 def count_calls(die_at: int | None = None, said: Path | None = None) -> None:
     """Count calls to MLflow; end this process by SIGKILL at one of them, before or after it by turns."""
-    from icp_ml.adapters import mlflow, mlflow_model, mlflow_store
+    from icp_ml.adapters import mlflow_model, mlflow_run, mlflow_store
 
     plain, count = mlflow_store.patiently, [0]
 
@@ -154,7 +154,7 @@ def count_calls(die_at: int | None = None, said: Path | None = None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    for module in (mlflow, mlflow_model, mlflow_store):
+    for module in (mlflow_run, mlflow_model, mlflow_store):
         module.patiently = counted
 
 

@@ -7,7 +7,6 @@ module, so nothing is unpickled, also with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
@@ -17,9 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from icp_ml.adapters.mlflow_log import dataset_input, log_files, log_model
-from icp_ml.adapters.mlflow_model import ScoringModel, load, load_pyfunc, read_logged
+from icp_ml.adapters.mlflow_log import (
+    log_files,
+    log_model,
+    log_numbers,
+    log_settings,
+    log_tags,
+)
+from icp_ml.adapters.mlflow_model import (
+    ScoringModel,
+    load,
+    load_pyfunc,
+    load_version,
+    number_in,
+    read_logged,
+)
 from icp_ml.adapters.mlflow_owner import Owner
+from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, Patience
 from icp_ml.adapters.mlflow_registry import (
     CHALLENGER,
     CHAMPION,
@@ -32,7 +45,10 @@ from icp_ml.adapters.mlflow_registry import (
     number_of,
     utc_now,
 )
-from icp_ml.adapters.mlflow_store import PatientClient, beside_database, import_mlflow, patiently, store
+from icp_ml.adapters.mlflow_run import DECIDES, a_run, client_of, known_experiment
+from icp_ml.adapters.mlflow_sqlite import beside_database
+from icp_ml.adapters.mlflow_store import at, import_mlflow, store
+from icp_ml.scratch import scratch_folder
 from icp_ml.serve.bundle import load as load_bundle
 from icp_ml.serve.history import Change, champion_on, history_frame
 from icp_ml.serve.icpmodel import IcpModel
@@ -85,9 +101,14 @@ class MlflowTracker:
     abandoned_after_hours
         A run or version that nobody finished for so long counts as abandoned; on the same machine at once
         when its process has ended.
+    patience_seconds
+        How long the store is waited for, over all calls together, before a TrackingError says so; what a
+        call takes beyond its first second counts. :meth:`tidy` begins anew.
 
     Raises
     ------
+    ConfigError
+        The patience isn't a number of seconds above 0.
     MissingDependencyError
         MLflow isn't installed.
     """
@@ -101,6 +122,7 @@ class MlflowTracker:
         artifact_location: str | None = None,
         clock: Callable[[], datetime] = utc_now,
         abandoned_after_hours: float = 12.0,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.experiment = experiment
         self.model_name = model_name
@@ -109,15 +131,17 @@ class MlflowTracker:
         self.artifact_location = artifact_location or beside_database(self.tracking_uri)
         self.clock = clock
         self.longest = timedelta(hours=abandoned_after_hours)
+        self.patience = Patience.of(patience_seconds)
 
     def __repr__(self) -> str:
         return f"MlflowTracker(experiment={self.experiment!r}, model_name={self.model_name!r})"
 
     def tidy(self) -> None:
         """Finish what a killed job left: end its runs as KILLED, complete or mark its version."""
-        with self._session() as mlflow:
-            client = PatientClient(mlflow.MlflowClient())
-            experiment = self._known_experiment(client)
+        self.patience.restore()
+        with self._session("looking after what killed jobs left") as mlflow:
+            client = client_of(mlflow)
+            experiment = known_experiment(client, self.experiment)
             query = "attributes.status = 'RUNNING'"
             for run in client.search_runs([experiment], query) if experiment is not None else []:
                 owner = Owner.from_text(run.data.tags.get(OWNER, ""))
@@ -130,7 +154,7 @@ class MlflowTracker:
         """Return what came of the same data and plan, or None when nothing was decided yet."""
         from icp_ml.serve.retrain import Earlier
 
-        with self._session() as mlflow:
+        with self._session("asking what came of the same data before") as mlflow:
             for made in self._registry(mlflow).versions(identity):
                 status = made.tags.get(STATUS, "")
                 if status in ("approved", "rejected", "rolled_back"):
@@ -162,28 +186,37 @@ class MlflowTracker:
             MLflow refused; the message is MLflow's.
         """
         model = load_bundle(bundle)
-        with self._session() as mlflow, self._run(mlflow) as run:
+        with (
+            self._session("opening a run", "no run, no version") as mlflow,
+            a_run(mlflow, self.experiment, self.artifact_location) as run,
+        ):
+            run_id, client = run.info.run_id, client_of(mlflow)
+            left = f"run {run_id} without a version; nothing was registered, the champion stays"
             owner = {OWNER: Owner.here(utc_now()).to_text(), IDENTITY: record.identity}
-            patiently(mlflow.set_tags, owner)
-            data = dataset_input(record)
-            patiently(mlflow.log_input, data, context="training")
-            patiently(mlflow.log_params, dict(record.params))
-            logged = patiently(log_model, mlflow, model, record, Path(bundle))
-            patiently(mlflow.log_metrics, dict(record.metrics), model_id=logged.model_id, dataset=data)
-            log_files(mlflow, record)
-            patiently(mlflow.set_tags, {**record.tags, "mlflow.note.content": record.card})
+            at("noting parameters and data", left)
+            log_tags(client, run_id, owner)
+            log_settings(client, run_id, record)
+            model_id = log_model(client, model, record, Path(bundle), run, at)
+            address = f"models:/{model_id}"
+            at("noting metrics")
+            log_numbers(client, run_id, record, model_id)
+            at("uploading tables and figures")
+            log_files(client, run_id, record)
+            at("noting tags")
+            log_tags(client, run_id, {**record.tags, "mlflow.note.content": record.card})
             if probe is not None:
-                with tempfile.TemporaryDirectory() as folder:
-                    probe(read_logged(mlflow, logged.model_uri, Path(folder)))
-            return self._register(mlflow, record, logged, run.info.run_id, owner)
+                at("reading the model back")
+                with scratch_folder() as folder:
+                    probe(read_logged(mlflow, address, folder))
+            return self._register(mlflow, record, model_id, run_id, owner)
 
     def load(self, version: str) -> IcpModel:
         """Return the model of a version such as ``icp/3``, with its ``version`` set."""
-        return load(f"models:/{version}", tracking_uri=self.tracking_uri)
+        return load_version(f"models:/{version}", self.tracking_uri, self.patience)
 
     def champion(self) -> str | None:
         """Return the champion's version such as ``icp/3``, or None when there is none."""
-        with self._session() as mlflow:
+        with self._session("asking for the champion") as mlflow:
             return self._registry(mlflow).champion()
 
     def promote(
@@ -207,14 +240,17 @@ class MlflowTracker:
         TrackingError
             The champion changed meanwhile, or MLflow refused.
         """
-        with self._session() as mlflow:
+        left = f"{version} as pending, the champion is still {replaces or 'none'}; {DECIDES}"
+        with self._session(f"promoting {version}", left) as mlflow:
             self._keep(mlflow, version, evidence)
             self._registry(mlflow).promote(version, reason, replaces=replaces)
+            at("noting the outcome", f"nothing half done: {version} is the champion")
             self._note_outcome(mlflow, version, f"promoted: {reason}")
 
     def reject(self, version: str, reason: str, *, evidence: Mapping[str, Any] | None = None) -> None:
         """Mark a version as rejected, with the reason; the champion stays."""
-        with self._session() as mlflow:
+        left = f"{version} as pending, the champion stays; {DECIDES}"
+        with self._session(f"rejecting {version}", left) as mlflow:
             self._keep(mlflow, version, evidence)
             self._registry(mlflow).reject(version, reason)
             self._note_outcome(mlflow, version, f"rejected: {reason}")
@@ -238,12 +274,12 @@ class MlflowTracker:
         TrackingError
             The earlier champion can't be loaded, or MLflow refused; then nothing is moved.
         """
-        with self._session() as mlflow:
+        with self._session("rolling back", "the champion stays") as mlflow:
             return self._registry(mlflow).roll_back(reason, self.load)
 
     def history(self) -> pd.DataFrame:
         """Return every change of champion, oldest first: sequence, at, action, version, replaces, reason."""
-        with self._session() as mlflow:
+        with self._session("reading the history") as mlflow:
             return history_frame(self._registry(mlflow).history())
 
     def champion_as_of(self, moment: date | datetime | str) -> str | None:
@@ -254,78 +290,48 @@ class MlflowTracker:
         ConfigError
             The text is no day or time.
         """
-        with self._session() as mlflow:
+        with self._session("reading the history") as mlflow:
             return champion_on(self._registry(mlflow).history(), moment)
 
     @contextmanager
-    def _session(self) -> Iterator[ModuleType]:
+    def _session(
+        self, doing: str = "using the registry", left: str = "nothing was changed"
+    ) -> Iterator[ModuleType]:
         """Point MLflow at this tracker's store, and back; turn its errors into ours."""
-        with store(self.tracking_uri) as mlflow:
+        with store(self.tracking_uri, doing, left, patience=self.patience) as mlflow:
             yield mlflow
 
     def _registry(self, mlflow: ModuleType) -> Registry:
-        client = PatientClient(mlflow.MlflowClient())
         grace = _GRACE if self.tracking_uri.startswith("http") else 0.0
-        return Registry(client, self.model_name, self.clock, self.longest, grace)
-
-    @contextmanager
-    def _run(self, mlflow: ModuleType) -> Iterator[Any]:
-        """Start a run, or join the one that ``mlflow run`` or the caller has started."""
-        if mlflow.active_run() is not None:
-            yield mlflow.active_run()
-        elif "MLFLOW_RUN_ID" in os.environ:
-            with patiently(mlflow.start_run) as run:
-                yield run
-        else:
-            with patiently(mlflow.start_run, experiment_id=self._experiment_id(mlflow)) as run:
-                yield run
-
-    def _known_experiment(self, client: Any) -> str | None:
-        if "MLFLOW_RUN_ID" in os.environ:
-            return os.environ.get("MLFLOW_EXPERIMENT_ID")
-        known = client.get_experiment_by_name(self.experiment)
-        return None if known is None else str(known.experiment_id)
-
-    def _experiment_id(self, mlflow: ModuleType) -> str:
-        from mlflow.exceptions import MlflowException
-
-        client = PatientClient(mlflow.MlflowClient())
-        known = self._known_experiment(client)
-        if known is not None:
-            return known
-        try:
-            made = client.create_experiment(self.experiment, artifact_location=self.artifact_location)
-        except MlflowException as error:
-            known = self._known_experiment(client)
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or known is None:
-                raise
-            return known
-        return str(made)
+        return Registry(client_of(mlflow), self.model_name, self.clock, self.longest, grace)
 
     def _register(
-        self, mlflow: ModuleType, record: RunRecord, logged: Any, run_id: str, tags: Mapping[str, str]
+        self, mlflow: ModuleType, record: RunRecord, model_id: str, run_id: str, tags: Mapping[str, str]
     ) -> str:
-        client = PatientClient(mlflow.MlflowClient())
+        client = client_of(mlflow)
+        at(f"registering a version of {self.model_name}")
         self._registry(mlflow).ensure()
         made = client.create_model_version(
             self.model_name,
-            source=logged.model_uri,
+            source=f"models:/{model_id}",
             run_id=run_id,
-            model_id=logged.model_id,
+            model_id=model_id,
             description=record.card,
             tags={**record.tags, **tags, STATUS: "pending"},
         )
+        version = f"{self.model_name}/{number_in(made)}"
+        at(f"naming {version} the challenger", f"{version} as pending, the champion stays; {DECIDES}")
         client.set_registered_model_alias(self.model_name, CHALLENGER, str(made.version))
-        return f"{self.model_name}/{made.version}"
+        return version
 
     def _keep(self, mlflow: ModuleType, version: str, evidence: Mapping[str, Any] | None) -> None:
         if evidence is not None:
-            client = PatientClient(mlflow.MlflowClient())
+            client = client_of(mlflow)
             run_id = client.get_model_version(self.model_name, number_of(version)).run_id
             client.log_dict(run_id, dict(evidence), _GATE_FILE)
 
     def _note_outcome(self, mlflow: ModuleType, version: str, outcome: str) -> None:
-        client = PatientClient(mlflow.MlflowClient())
+        client = client_of(mlflow)
         run_id = client.get_model_version(self.model_name, number_of(version)).run_id
         client.set_tag(run_id, _OUTCOME, outcome)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
+
+from icp_ml.scratch import born, has_ended, host
+
+_LONGEST_TEXT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Owner:
     @classmethod
     def here(cls, now: datetime) -> Owner:
         """Describe the present process."""
-        return cls(_host(), os.getpid(), _born(os.getpid()), now.isoformat())
+        return cls(host(), os.getpid(), born(os.getpid()), now.isoformat())
 
     def to_text(self) -> str:
         """Return it as JSON."""
@@ -42,11 +44,17 @@ class Owner:
 
     @classmethod
     def from_text(cls, text: str) -> Owner | None:
-        """Read what :meth:`to_text` wrote; None when it's something else."""
-        try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError):
+        """Read what :meth:`to_text` wrote; None when it's something else, such as a tag edited by hand."""
+        if len(text) > _LONGEST_TEXT:
             return None
+        try:
+            owner = cls(**json.loads(text))
+            at = datetime.fromisoformat(owner.at)
+        except (ValueError, TypeError, RecursionError):
+            return None
+        whole = isinstance(owner.pid, int) and not isinstance(owner.pid, bool) and owner.pid > 0
+        texts = isinstance(owner.host, str) and isinstance(owner.born, str)
+        return owner if whole and texts and at.tzinfo is not None else None
 
     def is_gone(self, now: datetime, longest: timedelta) -> bool:
         """Say whether the process has ended, or has had more time than anyone may need.
@@ -55,27 +63,4 @@ class Owner:
         """
         if now - datetime.fromisoformat(self.at) > longest:
             return True
-        if self.host != _host():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return _born(self.pid) != self.born
-
-
-def _host() -> str:
-    space = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {space.readlink() if space.exists() else ''}".strip()
-
-
-def _born(pid: int) -> str:
-    """Return the start time of a process, which tells it from a later one of the same number."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    state, _, start = (text.rpartition(")")[2].split()[index] for index in (0, 1, 19))
-    return "" if state == "Z" else start
+        return self.host == host() and has_ended(self.pid, self.born)

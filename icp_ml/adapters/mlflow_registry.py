@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from icp_ml.adapters.mlflow_owner import Owner
+from icp_ml.adapters.mlflow_store import at, current_step
 from icp_ml.errors import ConfigError, TrackingError
 from icp_ml.serve.history import MOVED, PROMOTED, ROLLED_BACK, Change, earlier_champion
 
@@ -31,9 +32,9 @@ IDENTITY = "icp.identity"
 _HISTORY = "icp.history."
 _SETTLED = "icp.settled"
 _KEY = "icp.key"
+_DIGITS = 9
 _TAKEN = ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 _LOCK_TIME = timedelta(minutes=10)
-_LOCK_WAIT = 180.0
 
 
 def utc_now() -> datetime:
@@ -88,8 +89,31 @@ class Registry:
         """Return all changes of champion, oldest first."""
         model = self._known(self.name)
         tags = {} if model is None else model.tags
-        states = [json.loads(value) for key, value in tags.items() if key.startswith(_HISTORY)]
-        return sorted((Change.from_state(state) for state in states), key=lambda change: change.sequence)
+        changes = [self._change(key, value) for key, value in tags.items() if key.startswith(_HISTORY)]
+        return sorted(changes, key=lambda change: change.sequence)
+
+    def _change(self, key: str, value: str) -> Change:
+        """Read a change from its tag, which somebody may have edited."""
+        try:
+            return Change.from_state(json.loads(value))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise self._edited(key, value, str(error)) from None
+
+    def _edited(self, key: str, value: str, why: str) -> TrackingError:
+        return TrackingError(
+            f"expected the tag {key} of the registered model {self.name} as this library wrote it, found "
+            f"{value[:80]!r} ({len(value):,} characters; {why[:80]}): it was edited. Nothing was changed; "
+            "put it back, or delete the tag with MlflowClient().delete_registered_model_tag",
+            tag=key,
+            model=self.name,
+        )
+
+    def _settled(self, model: Any | None) -> int:
+        """Return the number of the last change that was completed."""
+        value = "0" if model is None else str(model.tags.get(_SETTLED, "0"))
+        if not value.isascii() or not value.isdigit() or len(value) > _DIGITS:
+            raise self._edited(_SETTLED, value, "no number")
+        return int(value)
 
     def promote(self, version: str, reason: str, *, replaces: str | None) -> Change:
         """Make a version the champion unless the champion isn't ``replaces`` any more."""
@@ -148,6 +172,11 @@ class Registry:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+        if not model.name:
+            raise TrackingError(
+                f"expected a registered model, found an answer without a name. What is left: "
+                f"{current_step().left}. What to do: check that MLflow answers at tracking_uri"
+            )
         # Some databases find names that differ in letter case only.
         return model if model.name == name else None
 
@@ -172,13 +201,13 @@ class Registry:
         champion = self.champion()
         if not changes:
             return champion is None
-        done = 0 if model is None else int(model.tags.get(_SETTLED, 0))
+        done = self._settled(model)
         return done >= changes[-1].sequence and champion == changes[-1].version
 
     def _settle(self) -> None:
         """Bring aliases and history together; only behind the lock."""
         changes, model, champion = self.history(), self._known(self.name), self.champion()
-        done = 0 if model is None else int(model.tags.get(_SETTLED, 0))
+        done = self._settled(model)
         last = changes[-1] if changes else None
         if last is not None and done < last.sequence and champion in (last.replaces, last.version):
             self._follow(last)
@@ -195,7 +224,10 @@ class Registry:
             now = max(now, changes[-1].at)
         sequence = changes[-1].sequence + 1 if changes else 1
         change = Change(sequence, now, action, version, replaces, reason)
+        doing = current_step().doing
+        at(doing, f"the champion {replaces or 'none'} or {version or 'none'}, as icp-ml history shows it")
         self.client.set_registered_model_tag(self.name, _key(change), json.dumps(change.to_state()))
+        at(doing, f"{version or 'none'} noted as the champion; the next job completes its aliases and marks")
         self._follow(change)
         return change
 
@@ -239,21 +271,25 @@ class Registry:
             self._settle()
             yield
         finally:
-            self._release(lock, mine)
+            with current_step().patience.last_words():
+                self._release(lock, mine)
 
     def _take(self, lock: str, mine: str) -> None:
-        end = time.monotonic() + _LOCK_WAIT
+        patience, begin = current_step().patience, time.monotonic()
         pause = 0.05
         while not self._try(lock, mine):
             if self._is_locked_by_nobody(lock):
                 self._break(lock)
                 continue
-            if time.monotonic() > end:
+            waited = time.monotonic() - begin
+            if waited > patience.seconds:
                 raise TrackingError(
-                    f"expected to hold {lock} within {_LOCK_WAIT:.0f} s, found it taken: another job moves "
-                    "the champion; try again, or delete that registered model if no job runs",
+                    f"expected to hold {lock} within {patience.seconds:g} s, found it taken: another job "
+                    f"moves the champion. What is left: {current_step().left}. What to do: run the same "
+                    "command again, or delete that registered model if no job runs",
                     lock=lock,
                 )
+            patience.tell(f"another job moves the champion of {self.name}", waited)
             time.sleep(pause)
             pause = min(1.5 * pause, 1.0)
 

@@ -1,28 +1,74 @@
-"""How a store is reached: which one, made whole at first use, patient with others, quiet on customers."""
+"""How a store is reached: which one, patient with others, quiet on customers and passwords.
+
+Whatever MLflow and the libraries below it raise ends here as one :class:`TrackingError`, which says what was
+being done, what is left behind, and what to do.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import random
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any, TypeVar
 
-from icp_ml.errors import MissingDependencyError, TrackingError
+from icp_ml.adapters.mlflow_moved import redirected
+from icp_ml.adapters.mlflow_patience import SETTINGS, NoAnswer, Patience
+from icp_ml.adapters.mlflow_sqlite import make_whole
+from icp_ml.adapters.mlflow_wording import cause_of, shown, what_to_do
+from icp_ml.errors import IcpError, MissingDependencyError, TrackingError
+from icp_ml.redact import without_secrets
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 90.0
 _BUSY = ("database is locked", "Giving up after", "database table is locked", "deadlock detected")
 #: What SQLite, PostgreSQL and MySQL say when two jobs add the same row, such as the data both train on.
 _RACES = ("UNIQUE constraint failed", "duplicate key value", "Duplicate entry")
 _MOST_RACES = 5
-_SPEAKS_SQL = "mlflow.store.db.utils"
+_SPEAKS_SQL = ("mlflow.store.db.utils", "alembic")
+_UNCHANGED = "nothing was changed"
+
+
+@dataclass
+class Step:
+    """What is being done with a store, for whoever reads of its failure.
+
+    Parameters
+    ----------
+    doing
+        Such as ``loading icp/3``.
+    left
+        What is left behind when it fails now.
+    patience
+        How long to wait.
+    address
+        The store.
+    """
+
+    doing: str = "using the tracking store"
+    left: str = _UNCHANGED
+    patience: Patience = field(default_factory=Patience)
+    address: str = ""
+
+
+_STEP: ContextVar[Step | None] = ContextVar("icp_ml_step", default=None)
+
+
+def current_step() -> Step:
+    """Return the step under way."""
+    return _STEP.get() or Step()
+
+
+def at(doing: str, left: str | None = None) -> None:
+    """Note what is done from here on and what would be left if it failed."""
+    step = _STEP.get()
+    if step is not None:
+        step.doing = doing
+        step.left = left or step.left
 
 
 def import_mlflow() -> ModuleType:
@@ -43,7 +89,14 @@ def import_mlflow() -> ModuleType:
 
 
 @contextmanager
-def store(tracking_uri: str | None) -> Iterator[ModuleType]:
+def store(
+    tracking_uri: str | None,
+    doing: str = "using the tracking store",
+    left: str = _UNCHANGED,
+    *,
+    patience: Patience | None = None,
+    make: bool = True,
+) -> Iterator[ModuleType]:
     """Point MLflow at a store for the time of the block; its errors become :class:`TrackingError`."""
     mlflow = import_mlflow()
     from mlflow.exceptions import MlflowException
@@ -53,58 +106,91 @@ def store(tracking_uri: str | None) -> Iterator[ModuleType]:
     moved = tracking_uri is not None and tracking_uri != mlflow.get_tracking_uri()
     if moved:
         mlflow.set_tracking_uri(tracking_uri)
+    address = str(mlflow.get_tracking_uri())
+    step = Step(doing, left, patience or Patience(), address)
+    token = _STEP.set(step)
     try:
-        make_whole(str(mlflow.get_tracking_uri()))
-        with _silent_sql():
+        with SETTINGS.held(step.patience.seconds), redirected(address), _quiet(address):
+            make_whole(address, step.patience, make=make)
             yield mlflow
-    except MlflowException as error:
-        raise TrackingError(f"MLflow refused: {without_sql(error.message)}", code=error.error_code) from None
+    except (MlflowException, NoAnswer) as error:
+        raise _refused(step, error) from None
     finally:
+        _STEP.reset(token)
         if moved:
             mlflow.set_tracking_uri(before)
 
 
-def without_sql(message: object) -> str:
-    """Return an error's message up to the statement, whose parameters may be customers' values."""
-    return str(message).partition("[SQL")[0].strip()
+def _refused(step: Step, error: BaseException) -> TrackingError:
+    """Return what a failure means to whoever runs the job."""
+    code = getattr(error, "error_code", "NO_ANSWER" if isinstance(error, NoAnswer) else type(error).__name__)
+    cause = without_secrets(cause_of(error, step.patience.seconds), step.address)
+    address = without_secrets(shown(step.address), step.address)
+    return TrackingError(
+        f"{step.doing} failed: expected an answer of the tracking store {address}, found {cause}. "
+        f"What is left: {step.left}. What to do: {what_to_do(cause, str(code), address)}",
+        code=str(code),
+        step=step.doing,
+        left=step.left,
+    )
 
 
 @contextmanager
-def _silent_sql() -> Iterator[None]:
-    # NOTE: MLflow logs a failed statement with its parameters, which hold the model card; we raise instead.
-    logger = logging.getLogger(_SPEAKS_SQL)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+def _quiet(address: str) -> Iterator[None]:
+    """Keep failed statements, which hold the model card, and passwords out of the log; we raise instead."""
+    speakers = [logging.getLogger(name) for name in _SPEAKS_SQL]
+    levels = [speaker.level for speaker in speakers]
+    plain = logging.getLogRecordFactory()
+
+    def hiding(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = plain(*args, **kwargs)
+        said = record.getMessage() if not record.exc_info else f"{record.getMessage()} {record.exc_info[1]}"
+        hidden = without_secrets(said, address)
+        if hidden != said:
+            record.msg, record.args, record.exc_info = hidden, (), None
+        return record
+
+    for speaker in speakers:
+        speaker.setLevel(logging.CRITICAL + 1)
+    logging.setLogRecordFactory(hiding)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        if logging.getLogRecordFactory() is hiding:
+            logging.setLogRecordFactory(plain)
+        for speaker, level in zip(speakers, levels, strict=True):
+            speaker.setLevel(level)
 
 
 def patiently(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call MLflow, again and again while another process holds the database.
+    """Call MLflow, again and again while another process holds the database, until the patience is spent.
 
     Only statements that the store refused as a whole are repeated, so nothing is written twice. A row that
-    another job added first is found, not added, at the next try.
+    another job added first is found, not added, at the next try. Whatever a library below MLflow raises
+    becomes an MlflowException: a call that is made with sound arguments fails for the store's reasons.
     """
     from mlflow.exceptions import MlflowException
 
-    end = time.monotonic() + PATIENCE_SECONDS
+    step = current_step()
     pause, races = 0.05, 0
     while True:
-        try:
-            return call(*args, **kwargs)
-        except MlflowException as error:
-            races += _says(error, _RACES)
-            again = _says(error, _BUSY) or (_says(error, _RACES) and races < _MOST_RACES)
-            if not again or time.monotonic() > end:
-                raise
-        time.sleep(pause * random.uniform(0.5, 1.5))
+        answer = step.patience.call(partial(call, *args, **kwargs), step.doing)
+        error = answer.error
+        if error is None:
+            return answer.value  # type: ignore[no-any-return]
+        races += _says(error, _RACES)
+        again = _says(error, _BUSY) or (_says(error, _RACES) and races < _MOST_RACES)
+        if not again or not step.patience.left:
+            if isinstance(error, MlflowException | IcpError) or not isinstance(error, Exception):
+                raise error.with_traceback(None) from None
+            raise MlflowException(f"{type(error).__name__}: {error}") from None
+        step.patience.pause(pause * random.uniform(0.5, 1.5), step.doing)
         pause = min(2 * pause, 2.0)
 
 
-def _says(error: Any, marks: tuple[str, ...]) -> bool:
-    return any(mark in str(error.message) for mark in marks)
+def _says(error: BaseException, marks: tuple[str, ...]) -> bool:
+    text = str(getattr(error, "message", error))
+    return any(mark in text for mark in marks)
 
 
 class PatientClient:
@@ -122,57 +208,3 @@ class PatientClient:
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._client, name)
         return lambda *args, **kwargs: patiently(call, *args, **kwargs)
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a SQLite address; None for other stores and for memory."""
-    head, mark, path = uri.partition("sqlite:///")
-    return None if head or not mark or not path or path == ":memory:" else Path(path)
-
-
-def beside_database(uri: str) -> str | None:
-    """Return a folder beside a SQLite file, where MLflow would take the current folder."""
-    file = sqlite_file(uri)
-    return None if file is None else (file.resolve().parent / "mlartifacts").as_uri()
-
-
-def make_whole(uri: str) -> None:
-    """Make the tables of a new SQLite store, which appears only when complete.
-
-    MLflow makes them on first use, in the file itself: a second process then dies of half the tables, and so
-    does every later one if the first was killed.
-    """
-    file = sqlite_file(uri)
-    if file is None or _has_tables(file):
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file.parent):
-        if _has_tables(file):
-            return
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-new-") as folder:
-            made = Path(folder) / "mlflow.db"
-            fresh = SqlAlchemyStore(f"sqlite:///{made.resolve()}", "./mlruns")
-            fresh.engine.dispose()
-            made.replace(file)
-
-
-def _has_tables(file: Path) -> bool:
-    return file.is_file() and file.stat().st_size > 0
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder; the system lets go when the process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from icp_ml.errors import ConfigError, InputWarning, MissingDependencyError
+from icp_ml.scratch import scratch_folder
 from icp_ml.serve.bundle import load, save
 from icp_ml.serve.score import NUMBERS, absent_features, quiet_gaps, score_batch, score_columns
 from icp_ml.serve.sources import is_wanted
@@ -102,8 +102,8 @@ def _spark_schema(reasons: int) -> Any:
 
 def _packed(model: IcpModel) -> bytes:
     """Return a bundle as one zip file, the same bytes for the same model."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "bundle"
+    with scratch_folder() as name:
+        folder = name / "bundle"
         save(model, folder)
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -117,8 +117,8 @@ def _packed(model: IcpModel) -> bytes:
 @lru_cache(maxsize=2)
 def _unpacked(content: bytes, version: str) -> IcpModel:
     """Read a bundle once per worker process."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "bundle"
+    with scratch_folder() as name:
+        folder = name / "bundle"
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             archive.extractall(folder)
         return replace(load(folder), version=version)

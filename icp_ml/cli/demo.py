@@ -53,7 +53,12 @@ def demo(out: Path) -> None:
     config = load_config(lay_out(out))
     tables, rejects = read_source(config, say)
     say("training, measuring and registering; this is the long step")
-    tracker = MlflowTracker(config.experiment, config.model_name, config.tracking_uri)
+    tracker = MlflowTracker(
+        config.experiment,
+        config.model_name,
+        config.tracking_uri,
+        patience_seconds=config.patience_seconds,
+    )
     outcome = retrain(tables, config, tracker, draw=files_beside_model(rejects))
     say(f"registered {outcome.version}")
     scores = score_base(outcome.model, tables, config, say)

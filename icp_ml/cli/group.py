@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from icp_ml.errors import ConfigError, IcpError, IcpWarning
+from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, telling
+from icp_ml.errors import ConfigError, IcpError, IcpWarning, TrackingError
 
 if TYPE_CHECKING:
     from icp_ml.config import Config
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+FAULT = 1
 BAD_INPUT = 2
 NOT_PROMOTED = 3
 QUIET_MLFLOW = {
@@ -40,10 +42,16 @@ class Commands(click.Group):
     """A group whose commands end with a sentence and exit code 2 where the input is bad."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an :class:`icp_ml.IcpError` becomes its message and exit code 2."""
-        with _environment(QUIET_MLFLOW), _plain_warnings(), _ended_in_order():
+        """Run the command; an :class:`icp_ml.IcpError` becomes its message and exit code 2.
+
+        What the tracking store is to blame for is a fault, exit code 1: the input is sound.
+        """
+        with _environment(QUIET_MLFLOW), _plain_warnings(), telling(progress()), _ended_in_order():
             try:
                 return super().invoke(ctx)
+            except TrackingError as error:
+                click.echo(f"error: {error}", err=True)
+                ctx.exit(FAULT)
             except IcpError as error:
                 click.echo(f"error: {error}", err=True)
                 ctx.exit(BAD_INPUT)
@@ -187,7 +195,9 @@ def read_model(address: str | None, tracking_uri: str | None, config: Config | N
         )
     from icp_ml.adapters.mlflow import load
 
+    patience = PATIENCE_SECONDS
     if config is not None:
         address = address or f"models:/{config.model_name}@champion"
         tracking_uri = tracking_uri or config.tracking_uri
-    return load(str(address), tracking_uri=tracking_uri)
+        patience = config.patience_seconds
+    return load(str(address), tracking_uri=tracking_uri, patience_seconds=patience)

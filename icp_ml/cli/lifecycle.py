@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from icp_ml.cli.group import BAD_INPUT, NOT_PROMOTED, Day, Decorator, config_option, examples, progress
+from icp_ml.cli.group import (
+    BAD_INPUT,
+    FAULT,
+    NOT_PROMOTED,
+    Day,
+    Decorator,
+    config_option,
+    examples,
+    progress,
+)
 from icp_ml.cli.learning import metrics_text, read_source
 from icp_ml.errors import IcpError, LeakageError, LeakageWarning, TableError, TrackingError
 from icp_ml.writing import make_folder
@@ -24,7 +33,6 @@ if TYPE_CHECKING:
     from icp_ml.data.rejects import Rejects
     from icp_ml.data.wires import Finding
 
-FAULT = 1
 QUOTED = {"account_ids", "examples", "values", "currencies", "n_bad"}
 WHERE = ("table", "column", "feature", "count")
 WAYS = {name: f"icp-ml {name} --config icp.toml" for name in ("audit", "retrain", "history")}
@@ -257,7 +265,12 @@ def rollback(ctx: click.Context, config_path: Path, reason: str, on: date | None
 def _tracker(config: Config, on: date | None) -> MlflowTracker:
     from icp_ml.adapters.mlflow import MlflowTracker
 
-    tracker = MlflowTracker(config.experiment, config.model_name, config.tracking_uri)
+    tracker = MlflowTracker(
+        config.experiment,
+        config.model_name,
+        config.tracking_uri,
+        patience_seconds=config.patience_seconds,
+    )
     if on is not None:
         noted = datetime.combine(on, time(), tzinfo=UTC)
         tracker.clock = lambda: noted

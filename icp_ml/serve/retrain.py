@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -19,6 +18,7 @@ from icp_ml.data.splits import split_out_of_time
 from icp_ml.data.windows import quarter_ends
 from icp_ml.errors import NotEnoughDataError, TrackingError
 from icp_ml.model.evaluation import Evaluation, evaluate
+from icp_ml.scratch import scratch_folder
 from icp_ml.serve.bundle import save
 from icp_ml.serve.configured import train_configured
 from icp_ml.serve.gate import Decision, Rules
@@ -180,8 +180,8 @@ def retrain(
         plan=plan,
         identity=identity,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = Path(folder) / "bundle"
+    with scratch_folder() as folder:
+        bundle = folder / "bundle"
         save(model, bundle)
         version = tracker.log(record, bundle, probe=lambda stored: _probe(model, stored, newest))
     stored = tracker.load(version)
@@ -224,11 +224,19 @@ def settle(
         try:
             tracker.promote(version, decision.reason, replaces=current, evidence=decision.to_state())
         except TrackingError:
-            if attempt == _ATTEMPTS - 1 or tracker.champion() == current:
+            if attempt == _ATTEMPTS - 1 or not _has_changed(tracker, current):
                 raise
             continue
         return decision
     raise AssertionError
+
+
+def _has_changed(tracker: Tracker, champion: str | None) -> bool:
+    """Say whether there's another champion now; no when the tracker doesn't answer any more."""
+    try:
+        return tracker.champion() != champion
+    except TrackingError:
+        return False
 
 
 def plan_of(config: Config, rules: Rules) -> dict[str, Any]:
