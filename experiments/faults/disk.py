@@ -1,4 +1,4 @@
-"""Bad disks, bad clocks, rivals and inputs that change: is the end named, is every output old or new, does a repeat complete?"""
+"""Bad disks and clocks, rivals, inputs that change: is the end named, is every output the old or the new one?"""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ def judged(stand: Stand, end: End, number: int, *, may_pass: bool = True) -> tup
     if end.code == 0 and (state != "new" or not may_pass):
         problems.append(f"silent: exit code 0 and the output is {state}")
     refused = end.named or end.error == "jobs.RefusedError"
-    if end.code > 0 and not refused and end.error not in ("builtins.KeyboardInterrupt", "click.exceptions.Abort"):
+    if (
+        end.code > 0
+        and not refused
+        and end.error not in ("builtins.KeyboardInterrupt", "click.exceptions.Abort")
+    ):
         problems.append(f"raw: {end.error or end.code}: {end.said.strip().splitlines()[-1:]}")
     for kind in ("home", "in"):
         if not (stand.place.root / kind).is_dir():
@@ -49,7 +53,10 @@ def judged(stand: Stand, end: End, number: int, *, may_pass: bool = True) -> tup
 def _restore(stand: Stand) -> None:
     """Bring the inputs back, where the fault was a change of them."""
     for file in stand.place.inputs.rglob("*"):
-        if file.is_file() and not (stand.folder / "template" / "in" / file.relative_to(stand.place.inputs)).exists():
+        if (
+            file.is_file()
+            and not (stand.folder / "template" / "in" / file.relative_to(stand.place.inputs)).exists()
+        ):
             file.unlink()
     shutil.copytree(stand.folder / "template" / "in", stand.place.inputs, dirs_exist_ok=True)
 
@@ -61,14 +68,21 @@ def errors(stand: Stand, tries: int, seed: int) -> Iterator[Row]:
         code = (errno.ENOSPC, errno.EIO)[number % 2]
         end = stand.child(fail_at(at, code, for_good=number % 4 < 2)).wait()
         state, problems = judged(stand, end, number)
-        yield {"at": f"{errno.errorcode[code]} at event {at}: {stand.moments[at - 1]}", "state": state, "problems": problems}
+        yield {
+            "at": f"{errno.errorcode[code]} at event {at}: {stand.moments[at - 1]}",
+            "state": state,
+            "problems": problems,
+        }
 
 
 def limits(stand: Stand, tries: int, seed: int) -> Iterator[Row]:
     """Files that may not grow beyond a size."""
     for number, most in enumerate(LIMITS[:tries]):
         stand.fresh()
-        child = stand.child(lambda _: None, lambda _, most=most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY)))
+        child = stand.child(
+            lambda _: None,
+            lambda _, most=most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY)),
+        )
         state, problems = judged(stand, child.wait(), number)
         yield {"at": f"files of at most {most} bytes", "state": state, "problems": problems}
 
@@ -93,7 +107,11 @@ def signals(stand: Stand, tries: int, seed: int) -> Iterator[Row]:
         unclean = sorted(tree(stand.place.temporary)) if end.code >= 0 else []
         state, problems = judged(stand, end, number)
         problems += [f"unclean: {unclean[:3]}"] if unclean else []
-        yield {"at": f"{kind.name} at {at}, ended {end.code} {end.error}", "state": state, "problems": problems}
+        yield {
+            "at": f"{kind.name} at {at}, ended {end.code} {end.error}",
+            "state": state,
+            "problems": problems,
+        }
 
 
 def _removed(file: Path) -> None:
@@ -177,11 +195,15 @@ def clocks(stand: Stand, tries: int, seed: int) -> Iterator[Row]:
 
         state, problems = judged(stand, stand.child(lambda _: None, backwards).wait(), number)
         problems += [] if state == "new" else [f"silent: a clock set back kept the output {state}"]
-        yield {"at": f"clock back, files {'from the future' if number else 'of ten years ago'}", "state": state, "problems": problems}
+        yield {
+            "at": f"clock back, files {'from the future' if number else 'of ten years ago'}",
+            "state": state,
+            "problems": problems,
+        }
 
 
 def rivals(stand: Stand, tries: int, seed: int) -> Iterator[Row]:
-    """Two of the same job at once in one folder: both end, by success or a named refusal, and one result is there."""
+    """Two of the same job at once in one folder: each succeeds or is refused by name, one result is there."""
     for number in range(max(1, tries // 3)):
         stand.fresh()
         first = stand.child(lambda _: None)
@@ -196,7 +218,11 @@ def rivals(stand: Stand, tries: int, seed: int) -> Iterator[Row]:
                 problems.append(f"raw: {end.error}: {end.said.strip().splitlines()[-1:]}")
         good = next((end for end in ends if not end.code), ends[0])
         state, more = judged(stand, good, number)
-        yield {"at": f"two at once, ends {[end.code for end in ends]}", "state": state, "problems": problems + more}
+        yield {
+            "at": f"two at once, ends {[end.code for end in ends]}",
+            "state": state,
+            "problems": problems + more,
+        }
 
 
 def mounted(stand: Stand, tries: int, seed: int) -> Iterator[Row]:
@@ -258,7 +284,10 @@ def campaign(stand: Stand, kinds: list[str], tries: int, seed: int) -> dict[str,
             continue
         rows = list(KINDS[kind](stand, tries, seed))
         problems = [text for row in rows for text in row["problems"]]  # type: ignore[attr-defined]
-        counts = {**tally(problems), **{name: sum(text.startswith(f"{name}:") for text in problems) for name in MORE}}
+        counts = {
+            **tally(problems),
+            **{name: sum(text.startswith(f"{name}:") for text in problems) for name in MORE},
+        }
         found[kind] = {"tries": len(rows), **counts, "faults": [row for row in rows if row["problems"]]}
     return found
 
@@ -267,7 +296,10 @@ def tell(job: Job, found: dict[str, dict[str, object]]) -> None:
     """Print one line a kind of fault, and the first problems."""
     for kind, result in found.items():
         bad = "  ".join(f"{name} {result[name]}" for name in ALL if result[name])
-        print(f"{job.name:36} {kind:8} tries {result['tries']:3}  {bad or result.get('skipped') or 'sound'}", flush=True)
+        print(
+            f"{job.name:36} {kind:8} tries {result['tries']:3}  {bad or result.get('skipped') or 'sound'}",
+            flush=True,
+        )
         for fault in result["faults"][:3]:  # type: ignore[index]
             print(f"    {fault['at']}: {fault['state']}: {fault['problems'][:3]}", flush=True)
 
@@ -288,7 +320,9 @@ def main() -> int:
         grounds.warm(ground)
         for job in by_name(ground, asked.job):
             stand = stand_of(job, Path(name) / job.name)
-            results[job.name] = campaign(stand, asked.kind or list(KINDS), 2 if asked.smoke else asked.tries, asked.seed)
+            results[job.name] = campaign(
+                stand, asked.kind or list(KINDS), 2 if asked.smoke else asked.tries, asked.seed
+            )
             tell(job, results[job.name])
     each = [result for found in results.values() for result in found.values()]
     total = {key: sum(int(result[key]) for result in each) for key in ("tries", *ALL)}  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Jobs in forked processes: begun at once, counted by their file events, killed or disturbed at a chosen one."""
+"""Jobs in forked processes: begun at once, counted by file events, killed or disturbed at a chosen one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ Work = Callable[[], object]
 
 #: Events of Python's audit that touch a disk.
 EVENTS = frozenset(
-    {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "open"}
+    {
+        "os.rename",
+        "os.remove",
+        "os.rmdir",
+        "os.mkdir",
+        "os.link",
+        "os.symlink",
+        "os.truncate",
+        "os.chmod",
+        "open",
+    }
 )
 CALLS = ("fsync", "fdatasync", "write", "pwrite", "sendfile", "copy_file_range")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC

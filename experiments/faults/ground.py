@@ -1,4 +1,4 @@
-"""What the jobs stand on: raw tables, features as parquet and csv, two models; made once in a process of its own."""
+"""What the jobs stand on: raw tables, features as parquet and csv, two models; made once, in a child."""
 
 from __future__ import annotations
 
@@ -144,7 +144,9 @@ def _write_parts(features: pd.DataFrame, folder: Path) -> None:
         (folder / kind).mkdir(exist_ok=True)
     text = features.assign(
         **{
-            name: features[name].map(lambda tools: ";".join(tools) if isinstance(tools, list | tuple | np.ndarray) else "")
+            name: features[name].map(
+                lambda tools: ";".join(tools) if isinstance(tools, list | tuple | np.ndarray) else ""
+            )
             for name in features
             if name == "technologies"
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -207,7 +206,9 @@ def _scores(ground: Ground) -> list[Job]:
 
         def work(place: Place) -> None:
             few_rows_a_batch()
-            command("score", "--model", model, "--features", place.inputs / pattern, "--out", place.out, *asked)
+            command(
+                "score", "--model", model, "--features", place.inputs / pattern, "--out", place.out, *asked
+            )
 
         return work
 
@@ -236,7 +237,12 @@ def _scores(ground: Ground) -> list[Job]:
     made = []
     for kind in ("csv", "parquet"):
         made += [
-            Job(f"score-{kind}", scoring(kind), (scoring(kind, "--resume"), scoring(kind, "--overwrite")), base),
+            Job(
+                f"score-{kind}",
+                scoring(kind),
+                (scoring(kind, "--resume"), scoring(kind, "--overwrite")),
+                base,
+            ),
             Job(
                 f"score-{kind}-overwrite",
                 scoring(kind, "--overwrite"),
@@ -327,7 +333,11 @@ def _tables(ground: Ground) -> list[Job]:
 
 def refusals(ground: Ground) -> list[Job]:
     """Return jobs that have to refuse, and leave everything as it is."""
-    apart = [job for job in _scores(ground) if job.name in ("score-csv", "score-parquet", "score-parquet-partitioned")]
+    apart = [
+        job
+        for job in _scores(ground)
+        if job.name in ("score-csv", "score-parquet", "score-parquet-partitioned")
+    ]
     return [
         Job(f"{job.name}-among-tables{number}", work, (), job.lay, TABLES)
         for job in [*apart, next(job for job in _tables(ground) if job.name == "score-tables")]

@@ -1,4 +1,4 @@
-"""Jobs killed by SIGKILL: is every output the old or the new one, is nothing of others gone, does a repeat complete?"""
+"""Jobs killed by SIGKILL: is every output the old or the new one, nothing gone, does a repeat complete?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_ON_SPARK = 16
 
 
 def points_of(stand: Stand, count: int, rng: random.Random) -> list[int]:
-    """Return file events to kill at: every one when there are few, else the first, the last and some between."""
+    """Return file events to kill at: all when there are few, else the first, the last and some between."""
     every = list(range(1, len(stand.moments) + 1))
     if len(every) <= count:
         return every
@@ -107,6 +107,8 @@ def run(
         tell("among-tables", {**tally(problems), **more})
     if not names or "retrain" in names:
         tell("retrain", registry.campaign(ground, folder / "retrain", kills, seed))
+    if not names or "retrain-cold" in names:
+        tell("retrain-cold", registry.campaign(ground, folder / "cold", max(3, kills // 2), seed, cold=True))
     if not names or "spark" in names:
         tell("spark", onspark.campaign(ground, folder / "spark", min(kills, MOST_ON_SPARK)))
     return found

@@ -1,4 +1,4 @@
-"""A mount namespace of one process and its children: a small disk, full or read-only, that nobody else sees."""
+"""A mount namespace of one process and its children: a small or read-only disk that nobody else sees."""
 
 from __future__ import annotations
 

@@ -49,7 +49,14 @@ def _lay(ground: Ground, root: Path) -> None:
 def campaign(ground: Ground, folder: Path, kills: int) -> dict[str, object]:
     """Kill at even moments, the driver alone and its whole group by turns; look, repeat, look again."""
     if missing_spark():
-        return {"kills": 0, **tally([]), "states": {}, "seconds": 0.0, "faults": [], "skipped": missing_spark()}
+        return {
+            "kills": 0,
+            **tally([]),
+            "states": {},
+            "seconds": 0.0,
+            "faults": [],
+            "skipped": missing_spark(),
+        }
     root, said, began = folder / "try", folder / "said.txt", time.monotonic()
     folder.mkdir(parents=True)
 
@@ -73,7 +80,13 @@ def campaign(ground: Ground, folder: Path, kills: int) -> dict[str, object]:
         again = once()
         problems += _after(root, wanted, inputs) if not again.code else [f"rerun_failed: {again.said[-300:]}"]
         how = "all" if number % 2 else "driver"
-        rows.append({"at": f"{at:.2f} of {length:.2f} s, {how}", "state": "new" if whole else "unfinished", "problems": problems})
+        rows.append(
+            {
+                "at": f"{at:.2f} of {length:.2f} s, {how}",
+                "state": "new" if whole else "unfinished",
+                "problems": problems,
+            }
+        )
     states = [str(row["state"]) for row in rows]
     return {
         "kills": len(rows),
@@ -96,6 +109,12 @@ def _after(root: Path, wanted: dict[str, tuple[object, ...]], inputs: Tree) -> l
         problems.append(str(error))
     if changed(inputs, tree(root / "in")):
         problems.append("input_changed: the base")
-    gone = [name for name, text in FOREIGN.items() if (root / "home" / name).read_text(encoding="utf-8") != text]
-    left = [name for name in tree(root / "tmp") if "spark" not in name and "pyspark" not in name and "hsperf" not in name]
+    gone = [
+        name for name, text in FOREIGN.items() if (root / "home" / name).read_text(encoding="utf-8") != text
+    ]
+    left = [
+        name
+        for name in tree(root / "tmp")
+        if "spark" not in name and "pyspark" not in name and "hsperf" not in name
+    ]
     return problems + [f"deleted_foreign: {gone}"] * bool(gone) + [f"leftovers: {left[:4]}"] * bool(left)

@@ -15,7 +15,16 @@ from forked import Child, End, Points, run
 from jobs import Job, Place, Tree, plant, tree
 
 #: What is counted over the tries of a job; each bar is 0.
-FAULTS = ("corrupt", "lost", "doubled", "deleted_foreign", "input_changed", "rerun_failed", "differs", "leftovers")
+FAULTS = (
+    "corrupt",
+    "lost",
+    "doubled",
+    "deleted_foreign",
+    "input_changed",
+    "rerun_failed",
+    "differs",
+    "leftovers",
+)
 
 
 @dataclass
@@ -175,7 +184,11 @@ def seen(stand: Stand) -> tuple[str, list[str]]:
     ours = stand.place.out.relative_to(stand.place.home).as_posix()
     run_file = f"{ours}/_scores.json"
     if stand.job.kind != "scores":
-        return ("lost", ["lost: neither old nor new"]) if not now else ("corrupt", [f"corrupt: {changed(new, now)}"])
+        return (
+            ("lost", ["lost: neither old nor new"])
+            if not now
+            else ("corrupt", [f"corrupt: {changed(new, now)}"])
+        )
     if run_file in now:
         return "corrupt", [f"corrupt: a run file over {changed(new, now)}"]
     if run_file in old or (old and f"{ours}/scores.parquet" in old):

@@ -22,7 +22,10 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "experiments" / "faults" / script), "--smoke"]
         command += ["--ground", str(ground), *words]
-        settings = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        settings = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        }
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=settings)
 
     return run
