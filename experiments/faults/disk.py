@@ -1,4 +1,4 @@
-"""Bad disks and clocks, rivals, inputs that change: is the end named, is every output the old or the new one?"""
+"""Bad disks and clocks, rivals, inputs that change: has the end a name, is every output the old or the new?"""
 
 from __future__ import annotations
 
