@@ -1,4 +1,4 @@
-"""Bad disks and clocks, rivals, inputs that change: has the end a name, is every output the old or the new?"""
+"""Bad disks and clocks, rivals, inputs that change: has the end a name, is the output old or new?"""
 
 from __future__ import annotations
 

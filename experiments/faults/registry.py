@@ -1,4 +1,4 @@
-"""Retrainings killed on a store of their own: the champion loads, none is half promoted, a repeat completes."""
+"""Retrainings killed on a store: the champion loads, none is half promoted, a repeat completes."""
 
 from __future__ import annotations
 
