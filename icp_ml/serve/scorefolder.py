@@ -184,8 +184,12 @@ def open_folder(
     if overwrite and resume:
         raise ConfigError("expected overwrite or resume, found both: parts are replaced or kept")
     shown = Path(out)
-    new = not shown.exists()
-    path = make_folder(shown).resolve()
+    with named(shown):
+        path = shown.resolve()
+        if path.parent.is_dir() and not path.exists():
+            recover(path, ours)
+        new = not path.exists()
+        make_folder(shown)
     with alone(path):
         with named(shown):
             _move_in(path)
