@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -188,6 +189,8 @@ MANIFESTS = ("manifest.json", "_scores.json", "_unfinished.json")
 
 
 def _bring_along(names: Iterator[str], target: Path, fresh: Path) -> None:
+    """Give strangers' files a second name in the new folder, and the folders above them their rights."""
+    homes: dict[Path, Path] = {}
     for number, name in enumerate(names):
         if number == MOST_GUESTS:
             raise OSError(errno.ENOTEMPTY, f"more than {MOST_GUESTS} other files in the folder", str(target))
@@ -195,8 +198,13 @@ def _bring_along(names: Iterator[str], target: Path, fresh: Path) -> None:
         new.parent.mkdir(parents=True, exist_ok=True)
         if place.is_dir() and not place.is_symlink():
             new.mkdir(exist_ok=True)
+            homes[place] = new
         else:
             os.link(place, new, follow_symlinks=False)
+        homes |= {target / home: fresh / home for home in list(Path(name).parents)[:-1]}
+    for old, home in sorted(homes.items(), reverse=True):
+        like(old, home)
+        shutil.copystat(old, home)
 
 
 def _bring_home(place: Path, wanted: Path) -> None:

@@ -24,6 +24,8 @@ from kills import points_of
 from trial import FAULTS, Stand, finish, seen, stand_of, strangers, tally
 
 Row = dict[str, object]
+#: Ends in order: a refusal by the command line, Ctrl-C, SIGTERM.
+ENDS = ("jobs.RefusedError", "builtins.KeyboardInterrupt", "click.exceptions.Abort", "builtins.SystemExit")
 #: Beside what kills may do: an error that isn't ours, an end that says nothing of what went wrong.
 MORE = ("raw", "silent", "unclean")
 ALL = (*FAULTS, *MORE)
@@ -36,12 +38,7 @@ def judged(stand: Stand, end: End, number: int, *, may_pass: bool = True) -> tup
     state, wrong = seen(stand)
     if end.code == 0 and (state != "new" or not may_pass):
         problems.append(f"silent: exit code 0 and the output is {state}")
-    refused = end.named or end.error == "jobs.RefusedError"
-    if (
-        end.code > 0
-        and not refused
-        and end.error not in ("builtins.KeyboardInterrupt", "click.exceptions.Abort")
-    ):
+    if end.code > 0 and not end.named and end.error not in ENDS:
         problems.append(f"raw: {end.error or end.code}: {end.said.strip().splitlines()[-1:]}")
     for kind in ("home", "in"):
         if not (stand.place.root / kind).is_dir():

@@ -31,7 +31,7 @@ from icp_ml.serve.runfile import (
 )
 from icp_ml.serve.scoreparts import UNFINISHED, Format, rows_in, staged_files, unfinished
 from icp_ml.serve.sources import ENDINGS, RUN_FILE
-from icp_ml.swapping import alone, clear, guests, recover, swap
+from icp_ml.swapping import alone, clear, recover, swap
 from icp_ml.writing import fresh_name, make_folder, named, sweep_files, sync_file, sync_folder, write_file
 
 STAGE = ".icp_ml-unfinished"
@@ -140,8 +140,6 @@ class ScoreFolder:
         with suppress(FileNotFoundError):
             if Path.cwd().is_relative_to(self._path):  # a shell stands in it
                 return False
-        if any("/" in name for name in guests(self._path, ours) if not name.startswith(f"{STAGE}/")):
-            return False  # somebody may stand in such a folder
         fresh = fresh_name(self._path)
         try:
             self.stage.rename(fresh)
@@ -155,6 +153,9 @@ class ScoreFolder:
             (fresh / MARK).unlink()
             swap(fresh, self._path, ours)
         except OSError:
+            for name in files:
+                with suppress(FileNotFoundError):
+                    (fresh / name).rename(unfinished(fresh / name))
             write_file(fresh / MARK, _text(MARK_TEXT))
             fresh.rename(self.stage)
             return False

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from icp_ml import swapping
 from icp_ml.model.store import read_bundle, write_bundle
+from icp_ml.serve import scorefolder
 from icp_ml.serve.runfile import digest
 from icp_ml.serve.scorefolder import MOVING, open_folder
 from icp_ml.serve.scoreparts import PartWriter
@@ -47,7 +48,9 @@ def score(out: Path, day: str, parts: int, **how: bool) -> None:
             if entry is None:
                 with PartWriter(part, schema, "parquet", "tier") as writer:
                     writer.write(
-                        pa.table({"account_id": [f"{day}{number}", f"{day}x"], "tier": ["A", "B"]}, schema=schema)
+                        pa.table(
+                            {"account_id": [f"{day}{number}", f"{day}x"], "tier": ["A", "B"]}, schema=schema
+                        )
                     )
                 entry = folder.finish(part, wanted, Gaps(2))
             entries.append(entry)
@@ -120,6 +123,9 @@ def killed(job: Callable[[], None], moment: int) -> bool:
 def main(kind: str, *more: str) -> None:
     if "no-exchange" in more:
         swapping.exchange = lambda left, right: False  # type: ignore[assignment]
+    if "moved" in more:
+        # as of a mount: the system lets nothing of it be renamed to a name beside it
+        scorefolder.fresh_name = lambda path: path / "nowhere" / "there"  # type: ignore[assignment]
     root = Path(tempfile.mkdtemp())
     old, moment, seen = root / "old", 0, set()
     if kind == "bundle":
@@ -132,7 +138,7 @@ def main(kind: str, *more: str) -> None:
         home.mkdir()
         place = home / "out"
         shutil.copytree(old, place)
-        note = place / ("mine/notes.txt" if "moved" in more else "notes.txt")
+        note = place / ("notes.txt" if "moved" in more else "mine/notes.txt")
         note.parent.mkdir(exist_ok=True)
         note.write_text("precious")
         if kind == "bundle":
