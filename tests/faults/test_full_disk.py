@@ -49,3 +49,18 @@ def test_an_error_of_the_system_leaves_a_held_name(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="full"):
         work()
+
+
+def test_a_strangers_folder_keeps_its_files_and_rights_when_folders_change_names(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", OLD)
+    mine = tmp_path / "bundle" / "mine" / "inner"
+    mine.mkdir(parents=True)
+    (mine / "notes.txt").write_text("precious")
+    mine.chmod(0o700)
+    os.utime(mine, (1_000_000_000, 1_000_000_000))
+    write_bundle(tmp_path / "bundle", NEW)
+    assert read_bundle(tmp_path / "bundle") == NEW
+    assert (mine / "notes.txt").read_text() == "precious"
+    facts = mine.stat()
+    assert (facts.st_mode & 0o777, facts.st_mtime) == (0o700, 1_000_000_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
