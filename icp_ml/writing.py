@@ -246,15 +246,14 @@ def is_held(handle: int) -> bool:
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Hold what lies at a temporary name; False where a process still does, or nothing can tell."""
-    handle = None
+    handle, free = None, False
     try:
         if fcntl is not None:
             with suppress(OSError):
                 handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield True
-                return
-        yield False
+                free = True
+        yield free
     finally:
         if handle is not None:
             os.close(handle)
