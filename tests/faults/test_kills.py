@@ -12,6 +12,7 @@ import pytest
 Asked = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.xdist_group("faults"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="jobs are forked"),
 ]
@@ -27,7 +28,7 @@ def total(said: str) -> dict[str, int]:
 
 def test_killed_jobs_leave_the_old_or_the_new_and_a_repeat_completes(smoke: Asked) -> None:
     done = smoke(
-        "kills.py", *jobs("save-over", "score-parquet-partitioned-overwrite", "score-tables-overwrite")
+        "kills.py", *jobs("save-over", "score-parquet-partitioned-overwrite", "report-over")
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     found = total(done.stdout)
@@ -35,8 +36,6 @@ def test_killed_jobs_leave_the_old_or_the_new_and_a_repeat_completes(smoke: Aske
     assert set(found.values()) == {0}
 
 
-@pytest.mark.slow
-@pytest.mark.mlflow
 def test_killed_retrainings_leave_a_champion_that_loads(smoke: Asked) -> None:
     done = smoke("kills.py", *jobs("retrain"))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
