@@ -27,9 +27,7 @@ def total(said: str) -> dict[str, int]:
 
 
 def test_killed_jobs_leave_the_old_or_the_new_and_a_repeat_completes(smoke: Asked) -> None:
-    done = smoke(
-        "kills.py", *jobs("save-over", "score-parquet-partitioned-overwrite", "report-over")
-    )
+    done = smoke("kills.py", *jobs("save-over", "score-parquet-partitioned-overwrite"))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     found = total(done.stdout)
     assert found.pop("kills") >= 12
