@@ -67,6 +67,10 @@ class BundleError(IcpError):
     """A saved model can't be read: not a bundle, another format, or damaged."""
 
 
+class OutputError(IcpError):
+    """A file or folder can't be written: no room, no right, not ours, or held by another job."""
+
+
 class TrackingError(IcpError):
     """The model registry refused or is in a state that can't be continued."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -14,6 +15,8 @@ from icp_ml.adapters.mlflow_patience import NoAnswer, Patience
 from icp_ml.errors import TrackingError
 
 _MAGIC = b"SQLite format 3\x00"
+#: A store is made under such a name beside its place.
+_NEW, _MADE = ".mlflow-new-", "mlflow.db"
 _BACKUP = "put a backup back, or name another file as tracking_uri"
 #: One table of each store that MLflow has ever made.
 _TABLES = {"experiments", "runs", "alembic_version"}
@@ -79,13 +82,23 @@ def _make(file: Path, patience: Patience) -> None:
     with _alone(file.parent, patience):
         if _has_tables(file):
             return
+        _sweep(file.parent)
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-new-") as folder:
-            made = Path(folder) / "mlflow.db"
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=_NEW) as folder:
+            made = Path(folder) / _MADE
             fresh = SqlAlchemyStore(f"sqlite:///{made.resolve()}", "./mlruns")
             fresh.engine.dispose()
             made.replace(file)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed jobs left half made; while the folder is held, nobody works on it."""
+    for left in folder.glob(f"{_NEW}????????"):
+        if left.is_dir() and not left.is_symlink():
+            inside = list(left.iterdir())
+            if all(file.is_file() and file.name.startswith(_MADE) for file in inside):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _has_tables(file: Path) -> bool:

@@ -11,6 +11,7 @@ import click
 
 from icp_ml.cli.group import Say, examples, progress
 from icp_ml.errors import ConfigError
+from icp_ml.writing import make_folder, write_file
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -77,7 +78,9 @@ def lay_out(out: Path) -> Path:
     Raises
     ------
     ConfigError
-        The output folder can't be a folder, or the package was installed without its demo base.
+        Other files of these names are there, or the package was installed without its demo base.
+    OutputError
+        The system refuses to write.
     """
     source = files("icp_ml") / "demo"
     tables = sorted((item for item in _entries(source) if item.name != TRUTH), key=lambda item: item.name)
@@ -85,13 +88,24 @@ def lay_out(out: Path) -> Path:
         raise ConfigError(
             "expected the demo base in the package, found none: install icp-ml from a wheel or a clone"
         )
-    folder = out / BASE
-    folder.mkdir(parents=True, exist_ok=True)
-    for item in tables:
-        (folder / item.name).write_bytes(item.read_bytes())
     settings = out / SETTINGS
-    settings.write_bytes((files("icp_ml.cli") / "demo.toml").read_bytes())
+    content = {out / BASE / item.name: item.read_bytes() for item in tables}
+    content[settings] = (files("icp_ml.cli") / "demo.toml").read_bytes()
+    make_folder(out / BASE)
+    other = [file for file, data in content.items() if file.exists() and not _holds(file, data)]
+    if other:
+        raise ConfigError(
+            f"expected a new folder or that of an earlier demo, found another {other[0].name} in "
+            f"{other[0].parent}: name another --out",
+            files=[str(file) for file in other[:5]],
+        )
+    for file, data in content.items():
+        write_file(file, data)
     return settings
+
+
+def _holds(file: Path, data: bytes) -> bool:
+    return file.is_file() and file.read_bytes() == data
 
 
 def score_base(model: IcpModel, tables: Tables, config: Config, say: Say) -> pd.DataFrame:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -43,7 +46,7 @@ class Commands(click.Group):
 
         What the tracking store is to blame for is a fault, exit code 1: the input is sound.
         """
-        with _environment(QUIET_MLFLOW), _plain_warnings(), telling(progress()):
+        with _environment(QUIET_MLFLOW), _plain_warnings(), telling(progress()), _ended_in_order():
             try:
                 return super().invoke(ctx)
             except TrackingError as error:
@@ -56,6 +59,24 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which they were added."""
         return list(self.commands)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM unwind the command as Ctrl-C does, so that its temporary files and locks go with it."""
+    free = threading.current_thread() is threading.main_thread()
+    if not free or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # whoever embeds the command has a way of their own
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

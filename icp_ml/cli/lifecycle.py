@@ -24,6 +24,7 @@ from icp_ml.cli.group import (
 )
 from icp_ml.cli.learning import metrics_text, read_source
 from icp_ml.errors import IcpError, LeakageError, LeakageWarning, TableError, TrackingError
+from icp_ml.writing import make_folder
 
 if TYPE_CHECKING:
     from icp_ml.adapters.mlflow import MlflowTracker
@@ -179,7 +180,7 @@ def retrain(
 
     say = progress()
     config = load_config(config_path)
-    config.output_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(config.output_folder)
     with _faults(ctx), _without_ids(ctx), _columns_only():
         tables, rejects = read_source(config, say)
         say("training, measuring and registering")

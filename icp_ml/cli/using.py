@@ -13,7 +13,8 @@ import click
 
 from icp_ml.cli.group import Day, Say, examples, model_options, progress, read_config, read_model
 from icp_ml.cli.learning import measured, read_split
-from icp_ml.errors import ConfigError, NotEnoughDataError
+from icp_ml.errors import ConfigError, NotEnoughDataError, TableError
+from icp_ml.writing import check_no_input, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +146,9 @@ def score(
     folder = out or (config.output_folder / "scores" if config is not None else Path("scores"))
     count = reasons if reasons is not None else config.reasons if config is not None else DEFAULT_REASONS
     if whole:
-        free_file(folder, overwrite=overwrite)
+        from icp_ml.data.contracts import CONTRACTS
+
+        check_no_input(free_file(folder, overwrite=overwrite), Path(str(source)), CONTRACTS)
     loaded = read_model(model, tracking_uri, config)
     say(f"model {loaded.version or model}")
     settings: dict[str, Any] = {"reasons": count, "overwrite": overwrite, "format": kind}
@@ -220,16 +223,29 @@ def score_tables(
 
 
 def write_scores(scores: pd.DataFrame, folder: Path, *, overwrite: bool) -> Path:
-    """Write a score table to a folder, not over another one unless told to.
+    """Write a score table to a folder, not over another one unless told to; that stays until this is whole.
 
     Raises
     ------
     ConfigError
         Scores are already there.
+    OutputError
+        The system refuses to write.
+    TableError
+        The file doesn't have the rows of the table.
     """
+    import pyarrow.parquet as pq
+
     file = free_file(folder, overwrite=overwrite)
-    folder.mkdir(parents=True, exist_ok=True)
-    scores.to_parquet(file, index=False)
+    with replacing(file) as fresh:
+        scores.to_parquet(fresh, index=False)
+        found = pq.read_metadata(fresh).num_rows
+        if found != len(scores):
+            raise TableError(
+                f"expected {len(scores)} rows in {file.name}, found {found}: score them again",
+                expected=len(scores),
+                found=found,
+            )
     return file
 
 
@@ -239,9 +255,16 @@ def free_file(folder: Path, *, overwrite: bool) -> Path:
     Raises
     ------
     ConfigError
-        Scores are already there.
+        Scores are already there, or parts of another run, with which a reader would take them together.
     """
+    from icp_ml.serve.sources import RUN_FILE
+
     file = folder / SCORES_FILE
+    if (folder / RUN_FILE).exists():
+        raise ConfigError(
+            f"expected no parts of another run in {folder}, found {RUN_FILE}: name another --out",
+            folder=str(folder),
+        )
     if file.exists() and not overwrite:
         raise ConfigError(
             f"expected no scores in {folder}, found {file.name}: name another --out or --overwrite"

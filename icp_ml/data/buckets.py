@@ -32,6 +32,7 @@ from icp_ml.data.tables import Tables, screen_table
 from icp_ml.data.values import TEXT_DTYPE, is_arrow_text
 from icp_ml.data.windows import DateLike, shift_days, to_day, to_days
 from icp_ml.errors import ConfigError, DataWarning, RelationError, TableError
+from icp_ml.writing import named
 
 Progress = Callable[[int, int], None]
 Ints = npt.NDArray[np.int64]
@@ -59,6 +60,7 @@ class Tally:
     accepted: Counter[str] = field(default_factory=Counter)
     currencies: set[str] = field(default_factory=set)
     open_tools: int = 0
+    accounts: int = 0
     last_seen: Any = _LONG_AGO
 
     def counts(self) -> pd.DataFrame:
@@ -161,6 +163,8 @@ class Buckets:
         tally.accepted[name] += len(kept)
         if "currency" in kept.columns:
             tally.currencies |= set(kept["currency"].dropna())
+        if name == "accounts":
+            tally.accounts += kept["account_id"].nunique()
         if name == "technologies" and "last_seen" in kept.columns and len(kept):
             last = to_days(kept["last_seen"])
             tally.open_tools += int(np.isnat(last).sum())
@@ -248,10 +252,11 @@ def _split_table(
     floats = plain = 0
     with ExitStack() as stack:
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        writers = [
-            stack.enter_context(pa.ipc.new_file(_file(folder, name, number), schema, options=options))
-            for number in range(n)
-        ]
+        with named(folder):
+            writers = [
+                stack.enter_context(pa.ipc.new_file(_file(folder, name, number), schema, options=options))
+                for number in range(n)
+            ]
         for path in paths:
             with pq.ParquetFile(path) as reader:
                 for batch in reader.iter_batches(batch_size=_BATCH_ROWS, columns=schema.names):
@@ -260,8 +265,13 @@ def _split_table(
                     floats, plain = floats + found[0], plain + found[1]
                     number = _bucket_of(ids, n)
                     tally.refused[(name, "missing_account_id")] += int((number < 0).sum())
-                    _spread(pa.Table.from_batches([batch]).cast(schema), number, writers)
+                    rows = pa.Table.from_batches([batch]).cast(schema)
+                    with named(folder):
+                        _spread(rows, number, writers)
                     yield batch.num_rows
+        with named(folder):
+            for writer in writers:
+                writer.close()
     if floats and plain:
         raise TableError(
             f"expected the ids of {name} to be whole floats in all rows or in none, found {floats} such as "
@@ -345,6 +355,16 @@ def _empty(contract: Contract, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _check_whole(buckets: Buckets) -> None:
     tally = buckets.tally
+    for name, rows in buckets.rows_in.items():
+        refused = sum(count for (table, _), count in tally.refused.items() if table == name)
+        if rows != tally.accepted[name] + refused:
+            raise TableError(
+                f"expected {rows} rows of {name}, found {tally.accepted[name]} accepted and {refused} "
+                "refused: were the tables replaced meanwhile? Score them again",
+                table=name,
+                expected=rows,
+                found=tally.accepted[name] + refused,
+            )
     if len(tally.currencies) > 1:
         raise TableError(
             f"subscriptions.currency: expected one currency, found {len(tally.currencies)}: "

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from icp_ml.errors import BundleError
+from icp_ml.swapping import fresh_folder, recover, standing, swap
+from icp_ml.writing import named, sync_file, sync_folder, write_file
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 
 
 def write_bundle(path: str | Path, parts: Mapping[str, Any]) -> None:
-    """Write a folder under a temporary name beside ``path`` and rename it when it is complete.
+    """Write a folder under a temporary name beside ``path`` and give it the name when it is complete.
 
     Parameters
     ----------
     path
-        The folder. A bundle or empty folder that is there already is replaced; anything else is left alone.
+        The folder. An older bundle is replaced in one step, so that there is no moment without one; files
+        that somebody put beside it stay. Any other folder is left alone.
     parts
         File name → content. Names ending in ``.json`` take anything JSON can hold (no NaN); others take text.
 
@@ -31,38 +32,48 @@ def write_bundle(path: str | Path, parts: Mapping[str, Any]) -> None:
     ------
     BundleError
         If ``path`` exists and is no bundle, or a part's name or content can't be written.
+    OutputError
+        If the system refuses to write; an older bundle is as it was.
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_bundle(Path(folder) / "bundle", {"model.json": {"slope": 0.5}, "tree.txt": "tree"})
     ...     read_bundle(Path(folder) / "bundle")
     {'model.json': {'slope': 0.5}, 'tree.txt': 'tree'}
     """
-    target = Path(path)
     files = {_checked_name(name): _as_bytes(name, content) for name, content in parts.items()}
     manifest = {
         "format": FORMAT,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     }
-    files[MANIFEST] = _as_bytes(MANIFEST, manifest)
-    if target.exists() and not _replaceable(target):
+    target = Path(path)
+    if target.is_symlink():
         raise BundleError(
-            f"expected a new folder, an empty one or an older bundle, found other content in {target}: "
-            "give another path",
-            path=str(target),
+            f"expected a folder at {target}, found a link: name the folder it leads to", path=str(target)
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        for name, data in files.items():
-            place = fresh / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(data)
-        fresh.chmod(0o755)
-        _swap(fresh, target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with named(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target = target.parent.resolve() / target.name
+        recover(target, _ours)
+        if target.exists() and not _replaceable(target):
+            raise BundleError(
+                f"expected a new folder, an empty one or an older bundle, found other content in {target}: "
+                "give another path",
+                path=str(target),
+            )
+        with fresh_folder(target, _ours) as fresh:
+            # The manifest first: if we are killed, it tells the next save which files here are ours.
+            write_file(fresh / MANIFEST, _as_bytes(MANIFEST, manifest), called=target)
+            for name, data in files.items():
+                place = fresh / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(data)
+                sync_file(place)
+            for inner in {(fresh / name).parent for name in files}:
+                sync_folder(inner)
+            swap(fresh, target, _ours)
 
 
 def read_bundle(path: str | Path) -> dict[str, Any]:
@@ -78,7 +89,7 @@ def read_bundle(path: str | Path) -> dict[str, Any]:
     BundleError
         If the folder is no bundle, has another format number, lacks a file, or a file was changed.
     """
-    source = Path(path)
+    source = standing(Path(path))
     manifest = _read_manifest(source)
     parts: dict[str, Any] = {}
     for name, digest in manifest["files"].items():
@@ -164,19 +175,16 @@ def _as_bytes(name: str, content: Any) -> bytes:
 
 
 def _replaceable(target: Path) -> bool:
-    return target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
+    """Whether a folder is empty or a bundle, whole or with files missing; others in it come along."""
+    return target.is_dir() and (not any(target.iterdir()) or bool(_ours(target)))
 
 
-def _swap(fresh: Path, target: Path) -> None:
-    if not target.exists():
-        fresh.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+def _ours(folder: Path) -> set[str]:
+    """Return the files in a folder that its manifest names; none if the manifest isn't one of ours."""
     try:
-        # onto the empty folder just made, so that no other process can take the name
-        os.replace(target, old)  # noqa: PTH105
-        fresh.rename(target)
-    finally:
-        if not target.exists():
-            os.replace(old, target)  # noqa: PTH105
-        shutil.rmtree(old, ignore_errors=True)
+        manifest = _read_manifest(folder)
+        names = {_checked_name(name) for name in manifest["files"]}
+    except (BundleError, UnicodeError):
+        return set()
+    digests = all(re.fullmatch("[0-9a-f]{64}", digest) for digest in manifest["files"].values())
+    return {*names, MANIFEST} if digests and set(manifest) == {"format", "files"} else set()

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from icp_ml.data.buckets import BUCKET_ROWS, Buckets, split_tables
+from icp_ml.data.buckets import BUCKET_ROWS, split_tables
 from icp_ml.data.contracts import CONTRACTS
 from icp_ml.data.windows import DateLike, to_day
+from icp_ml.serve.runfile import BUCKETS
 from icp_ml.serve.score import InputGaps, quiet_gaps
+from icp_ml.serve.scorefolder import open_folder
 from icp_ml.serve.scoreparts import Format, Partition
-from icp_ml.serve.stream import (
-    Job,
-    Progress,
-    ScoreRun,
-    close_run,
-    finish_part,
-    make_job,
-    prepare_folder,
-    write_part,
-)
+from icp_ml.serve.stream import Progress, ScoreRun, close_run, finish_part, make_job, write_part
+from icp_ml.writing import check_apart, make_folder
 
 if TYPE_CHECKING:
     from icp_ml.data.schema import Schema
@@ -71,8 +64,8 @@ def score_tables(
     """Score every account of raw parquet tables that needn't fit into memory.
 
     The scores are those of ``read_tables``, ``build_features`` and ``score``. Rows are first split into
-    buckets of accounts, in a hidden folder inside ``out`` that is removed at the end and holds about as many
-    bytes as the tables.
+    buckets of accounts, in a hidden folder inside ``out`` that is removed at the end (after a kill by the
+    next run) and holds about as many bytes as the tables.
 
     Parameters
     ----------
@@ -100,7 +93,9 @@ def score_tables(
     Raises
     ------
     ConfigError
-        ``out`` already holds scores and ``overwrite`` isn't given.
+        ``out`` already holds scores and ``overwrite`` isn't given, or lies in, above or below ``source``.
+    OutputError
+        The system refuses to write, or another job writes to ``out``.
     TableError
         A table is missing, isn't parquet or holds dates or numbers as text.
     RelationError
@@ -115,13 +110,12 @@ def score_tables(
     """
     day = str(to_day(as_of))
     job = make_job(model, reasons, batch_rows, format, n_jobs, partition_by)
-    folder = Path(out)
-    prepare_folder(folder, [], overwrite=overwrite, resume=False)
+    check_apart(Path(out), folders=[Path(source)], files=sorted(Path(source).rglob("*.parquet")))
     gaps, entries = InputGaps(), []
-    with tempfile.TemporaryDirectory(prefix=".buckets-", dir=folder) as name:
+    with open_folder(out, format, overwrite=overwrite, resume=False, resumable=False) as folder:
         buckets = split_tables(
             source,
-            Path(name),
+            make_folder(folder.stage / BUCKETS),
             names=_needed(model.schema),
             features=model.schema.names,
             bucket_rows=bucket_rows,
@@ -135,25 +129,20 @@ def score_tables(
         )
         with quiet_gaps():
             for number, frame in enumerate(described):
-                part = folder / f"part-{number:05d}.{format}"
+                part = folder.part(number)
                 facts = {**job.facts, "source": Path(source).name, "as_of": day, "rows": len(frame)}
                 own = InputGaps()
                 for batch_gaps in write_part(job, _batches(frame, batch_rows), part, facts):
                     own += batch_gaps
                     if progress is not None:
                         progress(gaps.rows + own.rows, buckets.rows_in["accounts"])
-                entries.append(finish_part(part, facts, own))
+                entries.append(finish_part(folder, part, facts, own))
                 gaps += own
-    return _finished(folder, job, entries, gaps, buckets)
-
-
-def _finished(
-    folder: Path, job: Job, entries: list[dict[str, Any]], gaps: InputGaps, buckets: Buckets
-) -> TablesRun:
-    files = close_run(folder, job, entries)
-    gaps.warn(stacklevel=3)
-    run = ScoreRun(gaps.rows, files, folder, gaps)
-    return TablesRun(run, buckets.rows_in, buckets.tally.counts())
+        refused = buckets.tally.counts()
+        tables = {"table_rows": dict(buckets.rows_in), "refused": refused.to_dict("records")}
+        files = close_run(folder, job, entries, buckets.tally.accounts, tables)
+    gaps.warn(stacklevel=2)
+    return TablesRun(ScoreRun(gaps.rows, files, Path(out), gaps), buckets.rows_in, refused)
 
 
 def _needed(schema: Schema) -> list[str]:

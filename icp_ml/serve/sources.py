@@ -6,6 +6,7 @@ import gzip
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +20,7 @@ from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Schema
 from icp_ml.data.values import is_arrow_list, is_arrow_text
 from icp_ml.errors import TableError
+from icp_ml.writing import check_apart
 
 Source = str | Path | Sequence[str | Path]
 
@@ -26,6 +28,8 @@ ENDINGS = (".parquet", ".csv", ".csv.gz")
 RUN_FILE = "_scores.json"
 _MARKS = (",", ";", "\t", "|")
 _RUN_BATCHES = 4
+#: Names that parts of scores have, below their folder.
+_PARTS = tuple(f"{folder}part-00000.{kind}" for folder in ("", "tier=A/") for kind in ("parquet", "csv"))
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -51,7 +55,7 @@ def find_files(source: Source, endings: tuple[str, ...] = (".parquet",)) -> list
         if path.is_file():
             matches = [path]
         elif path.is_dir():
-            matches = sorted(file for file in path.rglob("*") if _is_input(file, endings))
+            matches = sorted(file for file in path.rglob("*") if _is_input(file, path, endings))
         else:
             root = Path(path.anchor)
             matches = sorted(file for file in root.glob(str(path.relative_to(root))) if file.is_file())
@@ -66,9 +70,43 @@ def find_files(source: Source, endings: tuple[str, ...] = (".parquet",)) -> list
     return list(found)
 
 
-def _is_input(path: Path, endings: tuple[str, ...]) -> bool:
-    """Leave out hidden files and the scores of an earlier run, which may lie in a folder below the input."""
-    hidden = path.name.startswith(("_", "."))
+def check_source_apart(source: Source, inputs: Sequence[Path], out: Path) -> None:
+    """Refuse an output folder in, above or below an input, also one whose parts a glob would find.
+
+    Raises
+    ------
+    ConfigError
+        They aren't apart.
+    """
+    names = [Path(name) for name in ([source] if isinstance(source, str | Path) else source)]
+    folders = [path for path in names if path.is_dir()]
+    for path in names:
+        if not path.exists() and any(_could_find(path, out / name) for name in _PARTS):
+            folders.append(_fixed(path))
+    check_apart(out, files=inputs, folders=folders)
+
+
+def _could_find(glob: Path, file: Path) -> bool:
+    """Whether a glob may find a file; ``**`` stands for anything."""
+    root = _fixed(glob).resolve()
+    if not file.resolve().is_relative_to(root):
+        return False
+    parts = glob.absolute().parts[len(_fixed(glob).absolute().parts) :]
+    found = file.resolve().relative_to(root).parts
+    return "**" in parts or (len(parts) == len(found) and all(map(fnmatch, found, parts)))
+
+
+def _fixed(glob: Path) -> Path:
+    """Return the folder in which a glob looks."""
+    path = glob
+    while any(mark in part for part in path.parts for mark in "*?["):
+        path = path.parent
+    return path
+
+
+def _is_input(path: Path, root: Path, endings: tuple[str, ...]) -> bool:
+    """Leave out what is hidden and the scores of earlier runs, which may lie in folders below the input."""
+    hidden = any(name.startswith(("_", ".")) for name in path.relative_to(root).parts)
     scores = any((folder / RUN_FILE).exists() for folder in (path.parent, path.parent.parent))
     return path.name.endswith(endings) and not hidden and not scores
 

@@ -14,20 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from icp_ml.errors import ConfigError, TableError
 from icp_ml.serve.score import InputGaps, arrow_schema, quiet_gaps, score_batch
-from icp_ml.serve.scoreparts import (
-    PARTITIONS,
-    Format,
-    Partition,
-    PartWriter,
-    files_of,
-    hidden_files,
-    part_files,
-    remove,
-)
+from icp_ml.serve.scorefolder import ScoreFolder, open_folder
+from icp_ml.serve.scoreparts import PARTITIONS, Format, Partition, PartWriter
 from icp_ml.serve.sources import (
     ENDINGS,
     RUN_FILE,
     Source,
+    check_source_apart,
     count_rows,
     find_files,
     fingerprint,
@@ -38,7 +31,7 @@ if TYPE_CHECKING:
     from icp_ml.serve.icpmodel import IcpModel
     from icp_ml.serve.scoreinput import Features
 
-__all__ = ["ScoreRun", "find_files", "pace_text", "score_parquet"]
+__all__ = ["RUN_FILE", "ScoreRun", "find_files", "pace_text", "score_parquet"]
 
 Progress = Callable[[int, int], None]
 
@@ -99,9 +92,9 @@ def score_parquet(
 ) -> ScoreRun:
     """Score files of features into a folder, one part per input file.
 
-    Memory is bounded by ``batch_rows`` and ``n_jobs``, whatever the size of the base. A part appears under
-    its name only when it's complete; the file ``_scores.json`` appears last, so a folder without it is an
-    unfinished run, which ``resume=True`` takes up.
+    Memory is bounded by ``batch_rows`` and ``n_jobs``, whatever the size of the base. Parts and the file
+    ``_scores.json``, which names them, appear all at once when the last one is complete; the scores of an
+    earlier run stay until then. ``resume=True`` takes up a run that was interrupted.
 
     Parameters
     ----------
@@ -118,10 +111,10 @@ def score_parquet(
     batch_rows
         Rows that a thread works on at a time.
     overwrite
-        Replace the scores that are already in ``out``.
+        Replace the scores of an earlier run in ``out``. Files of others stay.
     resume
-        Keep the parts in ``out`` that this model made of the same bytes with the same settings, and replace
-        the others.
+        Keep the parts, of an interrupted run or of the last one, that this model made of the same bytes with
+        the same settings and that still have the bytes they had; make the others anew.
     format
         Of the parts: "parquet" (zstd) or "csv".
     partition_by
@@ -138,9 +131,12 @@ def score_parquet(
     Raises
     ------
     ConfigError
-        ``out`` already holds scores and neither ``overwrite`` nor ``resume`` is given, or holds input files.
+        ``out`` already holds scores and neither ``overwrite`` nor ``resume`` is given, holds tables of
+        others, or lies in, above or below an input.
+    OutputError
+        The system refuses to write, or another job writes to ``out``.
     TableError
-        No file was found, a file can't be read, or a part doesn't have the rows of its input.
+        No file was found, a file can't be read, it changed meanwhile, or a part doesn't have its rows.
     InputMismatchError
         A file lacks the account column, or a column can't be read as the model knows it.
 
@@ -151,33 +147,33 @@ def score_parquet(
     """
     job = make_job(model, reasons, batch_rows, format, n_jobs, partition_by)
     inputs = find_files(source, ENDINGS)
-    folder = Path(out)
-    prepare_folder(folder, inputs, overwrite=overwrite, resume=resume)
-    sizes = [count_rows(path) for path in inputs]
-    gaps, entries, kept = InputGaps(), [], 0
-    with quiet_gaps():
-        for number, (path, size) in enumerate(zip(inputs, sizes, strict=True)):
-            part = folder / f"part-{number:05d}.{format}"
-            wanted = {**job.facts, "source": path.name, "sha256": fingerprint(path), "rows": size}
-            entry = _finished(part, wanted) if resume else None
-            if entry is None:
-                remove(files_of(part), folder)
-                own = InputGaps()
-                batches = read_batches(path, model.schema, batch_rows, threads=job.n_jobs > 1)
-                for batch_gaps in write_part(job, batches, part, wanted):
-                    own += batch_gaps
+    check_source_apart(source, inputs, Path(out))
+    with open_folder(out, format, overwrite=overwrite, resume=resume, resumable=True) as folder:
+        sizes = [count_rows(path) for path in inputs]
+        gaps, entries, kept = InputGaps(), [], 0
+        with quiet_gaps():
+            for number, (path, size) in enumerate(zip(inputs, sizes, strict=True)):
+                part, before = folder.part(number), _stamp(path)
+                wanted = {**job.facts, "source": path.name, "sha256": fingerprint(path), "rows": size}
+                entry = folder.kept(part, wanted)
+                if entry is None:
+                    own = InputGaps()
+                    batches = read_batches(path, model.schema, batch_rows, threads=job.n_jobs > 1)
+                    for batch_gaps in write_part(job, batches, part, wanted):
+                        own += batch_gaps
+                        if progress is not None:
+                            progress(gaps.rows + own.rows, sum(sizes))
+                    _check_unchanged(path, before)
+                    entry = finish_part(folder, part, wanted, own)
+                else:
+                    kept, own = kept + 1, InputGaps(size, entry["missing"], entry["unseen"])
                     if progress is not None:
                         progress(gaps.rows + own.rows, sum(sizes))
-                entry = finish_part(part, wanted, own)
-            else:
-                kept, own = kept + 1, InputGaps(size, entry["missing"], entry["unseen"])
-                if progress is not None:
-                    progress(gaps.rows + own.rows, sum(sizes))
-            gaps += own
-            entries.append(entry)
-    files = close_run(folder, job, entries)
+                gaps += own
+                entries.append(entry)
+        files = close_run(folder, job, entries, sum(sizes))
     gaps.warn(stacklevel=2)
-    return ScoreRun(gaps.rows, files, folder, gaps, kept)
+    return ScoreRun(gaps.rows, files, Path(out), gaps, kept)
 
 
 def pace_text(done: int, total: int, seconds: float, things: str = "accounts") -> str:
@@ -237,13 +233,12 @@ def _model_digest(model: IcpModel) -> str:
 def write_part(
     job: Job, batches: Iterator[Features], part: Path, facts: Mapping[str, Any]
 ) -> Iterator[InputGaps]:
-    """Score batches into one part, yielding the gaps of each; rename the part when complete."""
+    """Score batches into one part, yielding the gaps of each."""
     schema = arrow_schema(job.reasons, {f"icp_ml.{name}": str(value) for name, value in facts.items()})
     with PartWriter(part, schema, job.format, job.partition_by) as writer:
         for table, gaps in _in_order(job, batches):
             writer.write(table)
             yield gaps
-    writer.commit()
 
 
 def _in_order(job: Job, batches: Iterator[Features]) -> Iterator[tuple[Any, InputGaps]]:
@@ -265,89 +260,33 @@ def _in_order(job: Job, batches: Iterator[Features]) -> Iterator[tuple[Any, Inpu
             yield waiting.popleft().result()
 
 
-def prepare_folder(folder: Path, inputs: list[Path], *, overwrite: bool, resume: bool) -> None:
-    """Make the folder ready for new parts; refuse to touch scores or inputs that are in it."""
-    if overwrite and resume:
-        raise ConfigError("expected overwrite or resume, found both: parts are replaced or kept")
-    folder.mkdir(parents=True, exist_ok=True)
-    inside = [path for path in inputs if path.resolve().parent == folder.resolve()]
-    if inside:
-        raise ConfigError(
-            f"expected an output folder apart from the input, found {len(inside)} input files in {folder}: "
-            "name another folder",
-            folder=str(folder),
-        )
-    present = part_files(folder) + sorted(folder.glob(RUN_FILE))
-    if resume:
-        _reopen(folder)
-        return
-    if present and not overwrite:
-        raise ConfigError(
-            f"expected a folder without scores, found {len(present)} files such as {present[0].name} in "
-            f"{folder}: name another folder, or pass overwrite=True or resume=True",
-            folder=str(folder),
-            files=len(present),
-        )
-    remove([*present, *hidden_files(folder)], folder)
-
-
-def _reopen(folder: Path) -> None:
-    """Turn a finished run back into parts with a note each, as an unfinished one has them."""
-    file = folder / RUN_FILE
-    if file.exists():
-        content = json.loads(file.read_text(encoding="utf-8"))
-        for entry in content["parts"]:
-            if "sha256" in entry:
-                _write_json(_note(folder / entry["part"]), entry)
-        file.unlink()
-
-
-def _note(part: Path) -> Path:
-    return part.with_name(f".{part.name}.json")
-
-
-def _finished(part: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the note of a part that an earlier run finished, if it is the one wanted and still whole."""
-    note = _note(part)
-    if not note.exists():
-        return None
-    entry: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-    same = all(entry.get(name) == value for name, value in wanted.items())
-    return entry if same and entry["bytes"] == _bytes(part) else None
-
-
-def _bytes(part: Path) -> int:
-    return sum(path.stat().st_size for path in files_of(part))
-
-
-def finish_part(part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[str, Any]:
+def finish_part(folder: ScoreFolder, part: Path, wanted: Mapping[str, Any], own: InputGaps) -> dict[str, Any]:
     """Check the rows of a part and note beside it what it was made of."""
-    found = sum(count_rows(path) for path in files_of(part))
-    if not wanted["rows"] == own.rows == found:
-        raise TableError(
-            f"expected {wanted['rows']} rows in {part.name}, scored {own.rows} and found {found}: was the "
-            "input replaced meanwhile? Score it again",
-            expected=wanted["rows"],
-            found=found,
-        )
-    entry = {"part": part.name, **wanted, "bytes": _bytes(part)}
-    entry |= {"missing": dict(own.missing), "unseen": dict(own.unseen)}
-    _write_json(_note(part), entry)
-    return entry
+    return folder.finish(part, wanted, own)
 
 
-def close_run(folder: Path, job: Job, entries: list[dict[str, Any]]) -> tuple[Path, ...]:
-    """Write the run file and clear away notes and parts that this run has no use for; return its files."""
+def close_run(
+    folder: ScoreFolder,
+    job: Job,
+    entries: list[dict[str, Any]],
+    rows_read: int,
+    more: Mapping[str, Any] | None = None,
+) -> tuple[Path, ...]:
+    """Check the rows of the run and give its parts their names; return them."""
     shared = {name: job.facts[name] for name in ("model_version", "model_sha256", "dataset_fingerprint")}
-    rows = sum(entry["rows"] for entry in entries)
-    _write_json(folder / RUN_FILE, {**shared, "rows": rows, "reasons": job.reasons, "parts": entries})
-    files = tuple(path for entry in entries for path in files_of(folder / entry["part"]))
-    kept = set(files)
-    remove([path for path in [*hidden_files(folder), *part_files(folder)] if path not in kept], folder)
-    return files
+    facts = {**shared, "reasons": job.reasons, "format": job.format, **(more or {})}
+    return folder.close(facts, entries, rows_read)
 
 
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    unfinished = file.with_name(f"{file.name}.unfinished")
-    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    unfinished.replace(file)
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is written to or replaced."""
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _check_unchanged(path: Path, before: tuple[int, int, int]) -> None:
+    if not path.exists() or _stamp(path) != before:
+        raise TableError(
+            f"expected {path.name} to stay as it is while it's scored, found it changed: score it again",
+            path=str(path),
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from icp_ml.simulation.tables import SimulatedTables, make_tables
+from icp_ml.writing import write_file
 
 SETTINGS: dict[str, Any] = {
     "n_accounts": 1500,
@@ -58,5 +59,5 @@ def write_demo(folder: str | Path) -> Path:
         "rejects": [{"table": table, "rule": rule, "n": n} for (table, rule), n in sorted(counts.items())],
         "world": truth.to_dict()["world"],
     }
-    (home / "truth.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(home / "truth.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     return home

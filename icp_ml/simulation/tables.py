@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from icp_ml.simulation.planted import TECHNOLOGIES
 from icp_ml.simulation.traps import Traps
 from icp_ml.simulation.truth import Truth, make_truth
 from icp_ml.simulation.world import BoolArray, Draw, FloatArray, World, draw, odds_ratio_of, stream
+from icp_ml.writing import make_folder, replacing
 
 TABLE_TRAPS = {"missing": 0.08, "parents": 0.10}
 STATES = 3
@@ -65,22 +68,26 @@ class SimulatedTables:
         ConfigError
             If a format is unknown.
         """
-        home = Path(folder)
-        home.mkdir(parents=True, exist_ok=True)
+        home = make_folder(folder)
         for name, frame in self.tables.items():
             ending = fmt if isinstance(fmt, str) else fmt.get(name, "csv")
             path = home / f"{name}.{ending}"
             if ending == "parquet":
                 text = {str(c): frame[c].astype("string") for c in frame if frame[c].dtype == object}
-                frame.assign(**text).to_parquet(path, index=False, compression="zstd")
+                with replacing(path) as fresh:
+                    frame.assign(**text).to_parquet(fresh, index=False, compression="zstd")
             elif ending in ("csv", "csv.gz"):
-                packed: Any = {"method": "gzip", "mtime": 0} if ending == "csv.gz" else None
-                frame.to_csv(
-                    path, index=False, date_format="%Y-%m-%d", lineterminator="\n", compression=packed
-                )
+                with replacing(path) as fresh, fresh.open("wb") as raw, _packed(raw, path) as file:
+                    frame.to_csv(file, index=False, date_format="%Y-%m-%d", lineterminator="\n")
             else:
                 raise ConfigError(f"expected csv, csv.gz or parquet, found {ending!r}", found=ending)
         return home
+
+
+def _packed(raw: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
+    """Pack what is written if the name says so: under that name, and without the time."""
+    packed = gzip.GzipFile(filename=path.name, mode="wb", fileobj=raw, mtime=0)
+    return closing(cast(IO[bytes], packed)) if path.suffix == ".gz" else nullcontext(raw)
 
 
 def make_tables(

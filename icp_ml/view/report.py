@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icp_ml.errors import NotEnoughDataError
+from icp_ml.errors import NotEnoughDataError, OutputError
 from icp_ml.view import wording
 from icp_ml.view.facts import data_facts, model_facts, reading_guide
 from icp_ml.view.quality import gap_lines, quality_figures, quality_rows
 from icp_ml.view.traits import by_outcome, segment_rows, trait_rows, trait_scale
+from icp_ml.writing import check_file, named, write_file
 
 if TYPE_CHECKING:
     from icp_ml.data.rejects import Rejects
@@ -101,19 +102,36 @@ def write_report(
     controls: Controls | None = None,
     title: str = "Ideal customer profile",
 ) -> Path:
-    """Write :func:`render_report` to a file, making its folder.
+    """Write :func:`render_report` to a file, making its folder; an older report stays until it's whole.
 
     Returns
     -------
     The path written.
+
+    Raises
+    ------
+    OutputError
+        The system refuses to write, or ``path`` is something else than a report.
     """
     file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    check_file(file)
+    _check_page(file)
     page = render_report(
         model, evaluation=evaluation, rejects=rejects, facts=facts, controls=controls, title=title
     )
-    file.write_text(page, encoding="utf-8")
-    return file
+    return write_file(file, page)
+
+
+def _check_page(file: Path) -> None:
+    """Refuse to write over what is no page: a name mistyped costs nobody their table or settings."""
+    if file.exists():
+        with named(file), file.open("rb") as stream:
+            start = stream.read(1024)
+        if start.strip() and b"<html" not in start.lower():
+            raise OutputError(
+                f"expected a new file or an older report at {file}, found something else: name another file",
+                path=str(file),
+            )
 
 
 def _template() -> Any:

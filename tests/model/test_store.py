@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from icp_ml.errors import BundleError
+from icp_ml.errors import BundleError, OutputError
 from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.model.store import MANIFEST, read_bundle, write_bundle
 
@@ -52,14 +52,14 @@ def test_nothing_appears_when_a_write_fails(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OutputError, match="no space"):
         write_bundle(tmp_path / "bundle", PARTS)
     assert names(tmp_path) == []
 
 
 def test_an_older_bundle_survives_a_failed_write(bundle, monkeypatch):
     monkeypatch.setattr("pathlib.Path.write_bytes", lambda self, data: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(OutputError, match="full"):
         write_bundle(bundle, {"other.txt": "new"})
     assert read_bundle(bundle) == PARTS
 

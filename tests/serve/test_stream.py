@@ -77,8 +77,10 @@ def test_a_failing_file_leaves_no_part_and_no_run_file(
     fresh.drop(columns="customer").to_parquet(base / "c.parquet")
     with pytest.raises(InputMismatchError):
         score_parquet(model, base, tmp_path / "out", reasons=0)
-    names = [path.name for path in sorted((tmp_path / "out").iterdir()) if not path.name.startswith(".")]
-    assert names == ["part-00000.parquet", "part-00001.parquet"]
+    assert not [path for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+    (base / "c.parquet").unlink()
+    assert score_parquet(model, base, tmp_path / "out", reasons=0, resume=True).kept == 2
 
 
 def test_gaps_are_told_once_for_all_batches(
@@ -108,10 +110,42 @@ def test_progress_ends_at_the_total(model: IcpModel, base: Path, tmp_path: Path)
     assert {total for _, total in seen} == {200}
 
 
-def test_scores_below_the_input_folder_are_no_input(model: IcpModel, base: Path) -> None:
-    first = score_parquet(model, base, base / "scores", reasons=0)
-    again = score_parquet(model, base, base / "scores", reasons=0, overwrite=True)
+def test_scores_lie_in_no_folder_that_is_read(model: IcpModel, base: Path, tmp_path: Path) -> None:
+    wrong = [
+        (base, base / "scores"),
+        (base, tmp_path),
+        (str(tmp_path / "**" / "*.parquet"), tmp_path / "out"),
+    ]
+    for source, out in [*wrong, (str(tmp_path / "*" / "*.parquet"), tmp_path / "out")]:
+        with pytest.raises(ConfigError, match="apart from the input"):
+            score_parquet(model, source, out, reasons=0)
+    assert not (base / "scores").exists()
+    source = str(base / "*.parquet")
+    first = score_parquet(model, source, base / "scores", reasons=0)
+    again = score_parquet(model, source, base / "scores", reasons=0, overwrite=True)
     assert (first.rows, again.rows) == (200, 200)
+
+
+def test_an_input_that_changes_while_it_is_scored_is_refused(
+    model: IcpModel, base: Path, fresh: pd.DataFrame, tmp_path: Path
+) -> None:
+    def replaced(done: int, total: int) -> None:
+        fresh.iloc[120:].assign(seats=1.0).to_parquet(base / "b.parquet")
+
+    with pytest.raises(TableError, match=r"b\.parquet to stay as it is"):
+        score_parquet(model, base / "b.parquet", tmp_path / "out", reasons=0, progress=replaced)
+
+
+def test_yesterdays_scores_stay_until_todays_are_whole(model: IcpModel, base: Path, tmp_path: Path) -> None:
+    run = score_parquet(model, base, tmp_path / "out", reasons=0)
+    (tmp_path / "out" / "part-list.xlsx").write_text("precious")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (base / "b.parquet").write_bytes(b"PAR1")
+    for how in ({"overwrite": True}, {"resume": True}):
+        with pytest.raises(TableError, match=r"b\.parquet"):
+            score_parquet(model, base, tmp_path / "out", reasons=0, **how)
+        seen = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+        assert seen == before
 
 
 def test_sources(base: Path, tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def test_an_interrupted_run_is_taken_up_part_by_part(
     assert not (tmp_path / "out" / "_scores.json").exists()
     with pytest.raises(ConfigError, match="resume=True"):
         score_parquet(model, base, tmp_path / "out", reasons=1)
-    times = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("part-*")}
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+    staged = (tmp_path / "out").rglob("part-*.unfinished")
+    times = {p.name.removesuffix(".unfinished"): p.stat().st_mtime_ns for p in staged}
     seen: list[tuple[int, int]] = []
     run = score_parquet(
         model, base, tmp_path / "out", reasons=1, resume=True, progress=lambda *at: seen.append(at)
@@ -87,7 +89,8 @@ def test_only_parts_of_this_model_input_and_setting_are_kept(
     fresh.iloc[1:51].to_parquet(base / "0.parquet")
     assert score_parquet(changed, base, out, reasons=1, resume=True).kept == 3
     part = out / "part-00003.parquet"
-    part.write_bytes(part.read_bytes()[:-20])
+    whole = part.read_bytes()
+    part.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     assert score_parquet(changed, base, out, reasons=1, resume=True).kept == 3
     (base / "3.parquet").unlink()
     fewer = score_parquet(changed, base, out, reasons=1, resume=True)
