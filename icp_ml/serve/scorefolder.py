@@ -41,11 +41,11 @@ MOVING = ".icp_ml-finished"
 class ScoreFolder:
     """An output folder that this process holds; made by :func:`open_folder`."""
 
-    def __init__(self, shown: Path, path: Path, format: Format) -> None:
+    def __init__(self, shown: Path, path: Path, format: Format, *, resume: bool) -> None:
         self._shown = shown
         self._path = path
         self._format: Format = format
-        self._run = read_run(path)
+        self._run = read_run(path) if resume else None
         self._rows = 0
         self.stage = path / STAGE
 
@@ -54,7 +54,7 @@ class ScoreFolder:
         return self.stage / f"part-{number:05d}.{self._format}"
 
     def kept(self, part: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the note of a part that an earlier run finished, if it is the one wanted, byte for byte."""
+        """Return the note of a part that a run to resume finished, if it is the one wanted, byte for byte."""
         with named(self._shown):
             entry = self._kept(part, wanted)
         if entry is not None:
@@ -203,7 +203,7 @@ def open_folder(
             recover(path, ours)
             _check_free(shown, path, may_replace=overwrite or resume, resumable=resumable)
             _lay_stage(path, keep=resume)
-        folder = ScoreFolder(shown, path, format)
+        folder = ScoreFolder(shown, path, format, resume=resume)
         try:
             yield folder
         finally:

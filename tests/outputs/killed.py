@@ -1,6 +1,6 @@
 """Kill a job before and after each thing that it does to a name on disk; look at what is left each time.
 
-In a process of its own: it forks once per moment. ``killed.py bundle|scores [no-exchange|moved] [every=N]``.
+Run it in a process of its own: it forks often. ``killed.py bundle|scores [no-exchange|moved] [every=N]``.
 """
 
 from __future__ import annotations

@@ -63,6 +63,8 @@ def test_scores_already_there_are_kept_unless_told(model: IcpModel, base: Path, 
         score_parquet(model, base / "b.parquet", tmp_path / "out", reasons=0)
     assert (tmp_path / "out" / "part-00000.parquet").read_bytes() == before
     run = score_parquet(model, base / "b.parquet", tmp_path / "out", reasons=0, overwrite=True)
+    assert run.kept == 0
+    assert score_parquet(model, base / "b.parquet", run.path, reasons=0, overwrite=True).kept == 0
     assert [path.name for path in sorted(run.path.glob("*.parquet"))] == ["part-00000.parquet"]
 
 
