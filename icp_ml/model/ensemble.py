@@ -123,8 +123,8 @@ class Ensemble:
         return state, texts
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], texts: dict[str, str]) -> Ensemble:
-        """Rebuild what :meth:`to_state` gave.
+    def from_state(cls, state: dict[str, Any], texts: dict[str, str], target: str = "") -> Ensemble:
+        """Rebuild what :meth:`to_state` gave; ``target`` names the files of texts in errors.
 
         Raises
         ------
@@ -140,10 +140,16 @@ class Ensemble:
                 missing=missing,
             )
         baseline = state["baseline"]
+        encoder = Encoder.from_state(state["encoder"])
         return cls(
-            encoder=Encoder.from_state(state["encoder"]),
+            encoder=encoder,
             members={
-                name: member_from_state(member, [texts[key] for key in member["texts"]])
+                name: member_from_state(
+                    member,
+                    [texts[key] for key in member["texts"]],
+                    len(encoder.parts),
+                    [f"{target}.{key}.txt" if target else key for key in member["texts"]],
+                )
                 for name, member in state["members"].items()
             },
             weights={name: float(weight) for name, weight in state["weights"].items()},

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from icp_ml.errors import BundleError, InputMismatchError
+from icp_ml.errors import BundleError
 from icp_ml.model import linear, steps
 from icp_ml.model.bounded import BoundedModel, Bounds
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.estimator import booster_from_text
-from icp_ml.model.fasttree.parse import Forest, parse_model
+from icp_ml.model.fasttree.sound import SAVED, STUMPS
 from icp_ml.model.linear import LinearModel
 from icp_ml.model.steps import StepModel
+from icp_ml.model.treetexts import read_texts
 
 if TYPE_CHECKING:
     from icp_ml.model.fasttree.bags import BaggedTrees
@@ -77,9 +79,9 @@ class AdditiveMember(_Tabled):
     tables: StepTables
 
     @classmethod
-    def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
-        """Compile the step tables of model texts."""
-        return cls(texts, compile_steps([_forest(text) for text in texts], n_columns))
+    def from_texts(cls, texts: tuple[str, ...], n_columns: int, names: Sequence[str] = ()) -> AdditiveMember:
+        """Compile the step tables of model texts; ``names`` are those of their files, for errors."""
+        return cls(texts, compile_steps(read_texts(texts, STUMPS, n_columns, names), n_columns))
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
@@ -115,16 +117,22 @@ class TreeMember:
     ----------
     texts
         LightGBM texts, one per booster.
+    n_columns
+        Number of encoded columns; None takes that of the first text.
+    names
+        Names of their files, for errors.
 
     Raises
     ------
     BundleError
-        If a text isn't that of a LightGBM model.
+        If a text isn't that of a LightGBM model, isn't sound, or is one for other columns.
     """
 
-    def __init__(self, texts: tuple[str, ...]) -> None:
+    def __init__(
+        self, texts: tuple[str, ...], n_columns: int | None = None, names: Sequence[str] = ()
+    ) -> None:
         self.texts = texts
-        self._forests = [_forest(text) for text in texts]
+        self._forests = read_texts(texts, SAVED, n_columns, names)
         self._tables: BaggedTrees | None = None
         self._lock = Lock()
 
@@ -239,13 +247,25 @@ class BoundedMember:
         return {"kind": "bounded", "models": [model.to_state() for model in self.models]}, []
 
 
-def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
+def member_from_state(
+    state: dict[str, Any], texts: list[str], n_columns: int | None = None, names: Sequence[str] = ()
+) -> Member:
     """Rebuild a member from what its ``to_state`` gave.
+
+    Parameters
+    ----------
+    state, texts
+        What it gave.
+    n_columns
+        Number of encoded columns; None takes the member's own.
+    names
+        Names of the files of the texts, for errors.
 
     Raises
     ------
     BundleError
-        If a text isn't that of a LightGBM model.
+        If the member isn't of a known kind, or a text isn't that of a LightGBM model, isn't sound, or is one
+        for other columns.
     """
     if state["kind"] == "linear":
         return LinearMember.from_models(tuple(map(LinearModel.from_state, state["models"])))
@@ -254,15 +274,12 @@ def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
     if state["kind"] == "steps":
         return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
     if state["kind"] == "additive":
-        return AdditiveMember.from_texts(tuple(texts), state["n_columns"])
-    return TreeMember(tuple(texts))
-
-
-def _forest(text: str) -> Forest:
-    try:
-        return parse_model(text)
-    except (InputMismatchError, KeyError, ValueError) as problem:
-        raise BundleError(
-            f"expected the text of a LightGBM model, found something else ({problem}): save it again",
-            n_characters=len(text),
-        ) from problem
+        width = state["n_columns"] if n_columns is None else n_columns
+        return AdditiveMember.from_texts(tuple(texts), width, names)
+    if state["kind"] == "trees":
+        return TreeMember(tuple(texts), n_columns, names)
+    raise BundleError(
+        f"expected a member of kind additive, trees, steps, linear or bounded, found "
+        f"{str(state['kind'])[:40]!r}: save the model again",
+        kind=state["kind"],
+    )

@@ -32,7 +32,8 @@ class StoredPropensities(Mapping[str, "PropensityClassifier"]):
         self._states = {name: state for name, (state, _) in parts.items()}
         self._made: dict[str, PropensityClassifier] = {}
         self.ensembles = {
-            name: Ensemble.from_state(state["ensemble"], texts) for name, (state, texts) in parts.items()
+            name: Ensemble.from_state(state["ensemble"], texts, name)
+            for name, (state, texts) in parts.items()
         }
 
     def __getitem__(self, name: str) -> PropensityClassifier:
