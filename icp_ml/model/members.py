@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from icp_ml.errors import BundleError
+from icp_ml.errors import BundleError, InputMismatchError
 from icp_ml.model import linear, steps
 from icp_ml.model.bounded import BoundedModel, Bounds
 from icp_ml.model.columns import Floats
@@ -267,6 +267,13 @@ def member_from_state(
         If the member isn't of a known kind, or a text isn't that of a LightGBM model, isn't sound, or is one
         for other columns.
     """
+    try:
+        return _member(state, texts, n_columns, names)
+    except InputMismatchError as problem:
+        raise BundleError(f"{names[0] if names else 'model'}: {problem}", **problem.facts) from problem
+
+
+def _member(state: dict[str, Any], texts: list[str], n_columns: int | None, names: Sequence[str]) -> Member:
     if state["kind"] == "linear":
         return LinearMember.from_models(tuple(map(LinearModel.from_state, state["models"])))
     if state["kind"] == "bounded":

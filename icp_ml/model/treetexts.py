@@ -13,8 +13,7 @@ from icp_ml.errors import BundleError, InputMismatchError
 from icp_ml.model.fasttree.parse import Forest, parse_model
 from icp_ml.model.fasttree.sound import Limits, check_bins
 
-MOST_TEXTS = 32
-MOST_BITS = 1 << 29
+MOST_TEXTS = 256
 
 
 def read_texts(
@@ -36,7 +35,7 @@ def read_texts(
     Raises
     ------
     BundleError
-        If there is none or more than 32, or one isn't the text of a LightGBM model, isn't sound, is larger
+        If there is none or more than 256, or one isn't the text of a LightGBM model, isn't sound, is larger
         than its limits or is for other columns.
     """
     if not 1 <= len(texts) <= MOST_TEXTS:
@@ -78,7 +77,6 @@ def _check_together(forests: Sequence[Forest], names: Sequence[str]) -> None:
         check_bins(
             np.concatenate([tree.feature for tree in trees]),
             np.concatenate([tree.threshold for tree in trees]),
-            MOST_BITS,
         )
     except InputMismatchError as problem:
         raise BundleError(f"{', '.join(names[:5])}: {problem}", **problem.facts) from problem
