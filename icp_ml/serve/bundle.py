@@ -9,7 +9,8 @@ from typing import Any
 from icp_ml.data.schema import Schema
 from icp_ml.errors import BundleError
 from icp_ml.insight.profile import Profile
-from icp_ml.model.store import read_bundle, write_bundle
+from icp_ml.model.bundlefiles import read_bundle
+from icp_ml.model.store import write_bundle
 from icp_ml.model.stored import StoredPropensities
 from icp_ml.serve.icpmodel import IcpModel, plain
 from icp_ml.serve.reference import Reference
