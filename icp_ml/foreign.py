@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from icp_ml.errors import BundleError, IcpError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Name = TypeVar("Name", bound=str)
 
 LARGEST = 1.7976931348623157e308
 MODERATE = 1e12
@@ -77,7 +78,8 @@ file from where it was made, or save the model again
         field = f"{self.place}{at}"
         where = ": ".join(part for part in (self.file, field) if part) or "value"
         raise self.error(
-            f"{where}: expected {expected}, found {seen}: {_ADVICE}",
+            f"{where}: expected {expected}, found {seen}: "
+            + (_ADVICE if self.error is BundleError else "correct it"),
             file=self.file,
             field=field,
             expected=expected,
@@ -133,12 +135,11 @@ file from where it was made, or save the model again
             self.refuse(f"a text of {least} to {most:,} characters")
         return self.value
 
-    def choice(self, allowed: Iterable[str]) -> str:
-        """Return a text that is one of those allowed."""
-        names = list(allowed)
-        if not isinstance(self.value, str) or self.value not in names:
-            self.refuse(f"one of {', '.join(names)}")
-        return self.value
+    def choice(self, allowed: Sequence[Name]) -> Name:
+        """Return which of the texts allowed it is."""
+        if not isinstance(self.value, str) or self.value not in allowed:
+            self.refuse(f"one of {', '.join(allowed)}")
+        return allowed[allowed.index(self.value)]  # type: ignore[arg-type]
 
     def flag(self) -> bool:
         """Return true or false."""
@@ -169,11 +170,19 @@ file from where it was made, or save the model again
         for j, value in enumerate(self.value):
             if not isinstance(value, str) or len(value) > longest:
                 self.refuse(f"a text of at most {longest:,} characters", shown(value), f"[{j}]")
-        if distinct and len(set(self.value)) < len(self.value):
-            seen: set[str] = set()
-            twice = next(value for value in self.value if value in seen or seen.add(value))
-            self.refuse("every text once", f"{shown(twice)} more often")
+        if distinct:
+            self.once(self.value)
         return tuple(self.value)
+
+    def once(self, names: Sequence[str]) -> None:
+        """Refuse names of which one occurs twice."""
+        if len(set(names)) == len(names):
+            return
+        seen: set[str] = set()
+        for name in names:
+            if name in seen:
+                self.refuse("every name once", f"{shown(name)} more often")
+            seen.add(name)
 
     def numbers(
         self,
@@ -225,10 +234,15 @@ file from where it was made, or save the model again
         """Return a list of whole numbers between bounds as an array."""
         self._list(0 if length is None else length, most if length is None else length)
         self._kinds(self.value, (int,), "a whole number")
-        for j, value in enumerate(self.value):
-            if not low <= value <= high:
-                self.refuse(f"a whole number of {low} to {high}", shown(value), f"[{j}]")
-        return np.array(self.value, dtype=np.int64)
+        try:
+            array = np.array(self.value, dtype=np.int64)
+        except OverflowError:
+            self.refuse(f"whole numbers of {low} to {high}", "one of more than 64 bits")
+        fits = (array >= low) & (array <= high)
+        if not fits.all():
+            j = int(np.argmin(fits))
+            self.refuse(f"a whole number of {low} to {high}", shown(self.value[j]), f"[{j}]")
+        return array
 
     def plain(self) -> Any:
         """Check that it holds nothing but objects, lists, texts, finite numbers, true, false and null."""

@@ -65,10 +65,10 @@ was made, or save the model again
         refuse(f"at most {MOST_BYTES:,} bytes", f"{len(data):,}")
     if (parts := data.count(b"{") + data.count(b"[")) > MOST_PARTS:
         refuse(f"at most {MOST_PARTS:,} objects and lists", f"{parts:,}")
-    if (levels := depth(data)) > MOST_DEPTH:
+    if parts > MOST_DEPTH and (levels := depth(data)) > MOST_DEPTH:
         refuse(f"at most {MOST_DEPTH} levels", f"{levels:,} within each other")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_none)
+        value = _DECODER.decode(data.decode("utf-8"))
         if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except _Doubled as problem:
@@ -112,3 +112,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _none(name: str) -> NoReturn:
     raise _Doubled("finite numbers", name)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_none)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from icp_ml.foreign import LARGEST, Given
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTable, StepTables
 
@@ -72,20 +74,38 @@ class LinearModel:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> LinearModel:
-        """Rebuild what :meth:`to_state` wrote."""
-        return cls(
-            knots=tuple(
-                None if pair is None else (np.array(pair[0], float), np.array(pair[1], float))
-                for pair in state["knots"]
-            ),
-            centre=np.array(state["centre"], float),
-            coefficients=np.array(state["coefficients"], float),
-            flagged=tuple(state["flagged"]),
-            flag_centre=np.array(state["flag_centre"], float),
-            flag_coefficients=np.array(state["flag_coefficients"], float),
-            intercept=float(state["intercept"]),
+    def from_state(cls, state: Mapping[str, Any] | Given) -> LinearModel:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type, length or range, or a column is flagged twice.
+        """
+        given = Given.of(state, "model").record(
+            "knots", "centre", "coefficients", "flagged", "flag_centre", "flag_coefficients", "intercept"
         )
+        coefficients = given["coefficients"].numbers(least=1)
+        n_columns = len(coefficients)
+        flagged = given["flagged"].wholes(high=n_columns - 1, most=n_columns).tolist()
+        given["flagged"].once(list(map(str, flagged)))
+        return cls(
+            knots=tuple(map(_knots, given["knots"].each(least=n_columns, most=n_columns))),
+            centre=given["centre"].numbers(low=-LARGEST, high=LARGEST, length=n_columns),
+            coefficients=coefficients,
+            flagged=tuple(flagged),
+            flag_centre=given["flag_centre"].numbers(low=0.0, high=1.0, length=len(flagged)),
+            flag_coefficients=given["flag_coefficients"].numbers(length=len(flagged)),
+            intercept=given["intercept"].number(),
+        )
+
+
+def _knots(given: Given) -> tuple[Floats, Floats] | None:
+    if not given.known:
+        return None
+    at, heights = given.each(least=2, most=2)
+    values = at.numbers(low=-LARGEST, high=LARGEST, least=1, rising=True)
+    return values, heights.numbers(length=len(values))
 
 
 def tables_of(models: tuple[LinearModel, ...]) -> StepTables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from icp_ml.errors import BundleError, InputMismatchError
+from icp_ml.foreign import MOST, Given, finite
 from icp_ml.model import linear, steps
 from icp_ml.model.bounded import BoundedModel, Bounds
 from icp_ml.model.columns import Floats
@@ -20,6 +22,16 @@ from icp_ml.model.steps import StepModel
 
 if TYPE_CHECKING:
     from icp_ml.model.fasttree.bags import BaggedTrees
+
+
+MOST_MODELS = 10_000
+_FIELDS = {
+    "additive": ("n_columns",),
+    "trees": (),
+    "steps": ("n_columns", "models"),
+    "linear": ("models",),
+    "bounded": ("models",),
+}
 
 
 class Member(Protocol):
@@ -157,6 +169,11 @@ class TreeMember:
         bags = self._compiled().add_to(parts, X, scale / len(self.texts))
         return add_bags(bags) / len(bags), bags
 
+    @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return len(self._forests[0].feature_names)
+
     def _compiled(self) -> BaggedTrees:
         if self._tables is None:
             from icp_ml.model.fasttree.bags import BaggedTrees
@@ -239,23 +256,76 @@ class BoundedMember:
         return {"kind": "bounded", "models": [model.to_state() for model in self.models]}, []
 
 
-def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
+AnyMember = AdditiveMember | StepMember | TreeMember | LinearMember | BoundedMember
+
+
+def member_from_state(
+    state: Mapping[str, Any] | Given, texts: Sequence[str], n_columns: int | None = None
+) -> AnyMember:
     """Rebuild a member from what its ``to_state`` gave.
+
+    Parameters
+    ----------
+    state
+        What ``to_state`` gave, with or without the names of the texts.
+    texts
+        LightGBM texts, one per booster.
+    n_columns
+        How many encoded columns there are; None takes what the state says.
 
     Raises
     ------
     BundleError
-        If a text isn't that of a LightGBM model.
+        If a field is missing, of another type or out of range, models don't go together, or a text isn't
+        that of a LightGBM model of these columns.
     """
-    if state["kind"] == "linear":
-        return LinearMember.from_models(tuple(map(LinearModel.from_state, state["models"])))
-    if state["kind"] == "bounded":
-        return BoundedMember.from_models(tuple(map(BoundedModel.from_state, state["models"])))
-    if state["kind"] == "steps":
-        return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
-    if state["kind"] == "additive":
-        return AdditiveMember.from_texts(tuple(texts), state["n_columns"])
-    return TreeMember(tuple(texts))
+    given = Given.of(state, "member")
+    given.record("kind", optional=("models", "n_columns", "texts"))
+    kind = given["kind"].choice(list(_FIELDS))
+    given.record("kind", *_FIELDS[kind], optional=("texts",))
+    if bool(texts) == ("models" in _FIELDS[kind]):
+        given.refuse("models in it or model texts of its own, not both", f"{len(texts)} texts")
+    member = _read_member(kind, given, tuple(texts))
+    width = _width(member)
+    if n_columns is not None and width != n_columns:
+        given.refuse(f"models of {n_columns:,} encoded columns", f"models of {width:,}")
+    return member
+
+
+def _read_member(kind: str, given: Given, texts: tuple[str, ...]) -> AnyMember:
+    if kind == "additive":
+        return AdditiveMember.from_texts(texts, given["n_columns"].whole(low=1, high=MOST))
+    if kind == "trees":
+        return TreeMember(texts)
+    models = given["models"].each(least=1, most=MOST_MODELS)
+    member: StepMember | LinearMember | BoundedMember
+    if kind == "steps":
+        n_columns = given["n_columns"].whole(low=1, high=MOST)
+        steps_read = tuple(StepModel.from_state(model, n_columns) for model in models)
+        member = StepMember.from_models(steps_read, n_columns)
+    elif kind == "linear":
+        linear_read = tuple(map(LinearModel.from_state, models))
+        _same_width(given, linear_read)
+        member = LinearMember.from_models(linear_read)
+    else:
+        bounded_read = tuple(map(BoundedModel.from_state, models))
+        _same_width(given, [model.linear for model in bounded_read])
+        member = BoundedMember.from_models(bounded_read)
+    for table in member.tables.tables:
+        slopes = () if table.slopes is None else (table.slopes,)
+        finite(given["models"], table.steps, table.missing, *slopes)
+    return member
+
+
+def _same_width(given: Given, models: Sequence[LinearModel]) -> None:
+    widths = sorted({len(model.coefficients) for model in models})
+    if len(widths) > 1:
+        given["models"].refuse("models of as many encoded columns", f"models of {widths[:5]}")
+
+
+def _width(member: AnyMember) -> int:
+    """Return how many encoded columns a member was made for."""
+    return member.n_columns if isinstance(member, TreeMember) else member.tables.n_columns
 
 
 def _forest(text: str) -> Forest:

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icp_ml.data.schema import Schema
+from icp_ml.foreign import Given
 from icp_ml.model.columns import Columns
 from icp_ml.serve.factors import Factors
 from icp_ml.serve.fieldtables import FieldTables, standardised
@@ -42,6 +44,8 @@ SEED = 20_261
 BLOCK = 16_384
 _FLAG_SHARE = 0.05
 _MOST_FLAGS = 120
+_STORED_FLAGS = 10_000
+_LEAST_SHARE, _MOST_VALUE = 1e-12, 1e100
 _GRID = np.concatenate([np.linspace(0.0, 0.9, 46), 1.0 - np.geomspace(0.095, 1e-6, 80)])
 
 
@@ -95,9 +99,21 @@ class Ranking:
         return {"values": list(self.values), "upto": list(self.upto), "scale": self.scale}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Ranking:
-        """Rebuild what :meth:`to_state` wrote."""
-        return cls(tuple(state["values"]), tuple(state["upto"]), state["scale"])
+    def from_state(cls, state: Mapping[str, Any] | Given) -> Ranking:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another length or out of range, or values don't rise.
+        """
+        given = Given.of(state, "ranking").record("values", "upto", "scale")
+        values = given["values"].numbers(low=-_MOST_VALUE, high=_MOST_VALUE, least=1, rising=True)
+        return cls(
+            tuple(values.tolist()),
+            tuple(given["upto"].numbers(low=_LEAST_SHARE, high=1.0, length=len(values)).tolist()),
+            given["scale"].number(low=_LEAST_SHARE, high=_MOST_VALUE),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +233,45 @@ class Detector:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Detector:
-        """Rebuild what :meth:`to_state` wrote."""
-        return cls(
-            {name: NumberMargin.from_state(part) for name, part in state["numbers"].items()},
-            {name: LevelMargin(dict(counts)) for name, counts in state["levels"].items()},
-            {name: ToolMargin.from_state(part) for name, part in state["tools"].items()},
-            dict(state["known"]),
-            tuple((name, level, share) for name, level, share in state["flags"]),
-            Factors.from_state(state["factors"]),
-        )
+    def from_state(cls, state: Mapping[str, Any] | Given) -> Detector:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range, or margins, flags and factors don't go
+            together.
+        """
+        given = Given.of(state, "detector").record("numbers", "levels", "tools", "known", "flags", "factors")
+        numbers = {name: NumberMargin.from_state(part) for name, part in given["numbers"].entries().items()}
+        levels = {name: LevelMargin.from_state(part) for name, part in given["levels"].entries().items()}
+        tools = {name: ToolMargin.from_state(part) for name, part in given["tools"].entries().items()}
+        given["known"].record(*numbers, *levels, *tools, optional=given["known"].entries())
+        known = {
+            name: share.number(low=_LEAST_SHARE, high=1.0 - _LEAST_SHARE)
+            for name, share in given["known"].entries().items()
+        }
+        flags = tuple(_read_flag(flag, {**levels, **tools}) for flag in given["flags"].each(most=_STORED_FLAGS))
+        factors = Factors.from_state(given["factors"], len(numbers) + len(flags))
+        return cls(numbers, levels, tools, known, flags, factors)
+
+    def check_fields(self, given: Given, schema: Schema) -> None:
+        """Refuse margins of other fields than a schema has, or of other kinds."""
+        kinds = {feature.name: feature.kind for feature in schema.features}
+        of_kind = {"category": self.levels, "technologies": self.tools}
+        for name, kind in kinds.items():
+            if name not in self.known:
+                given["known"].refuse(f"a share of every feature, such as {name!r}", "none")
+            if kind in of_kind and name not in of_kind[kind]:
+                given.refuse(f"a margin of the {kind} feature {name!r}", "none")
+        for name in (*self.numbers, *self.levels, *self.tools, *self.known):
+            if name not in kinds:
+                given.refuse("fields that are features", f"{name!r}")
+        if wrong := [name for name in self.numbers if kinds[name] in of_kind]:
+            given["numbers"].refuse("numbers and yes/no features", f"{wrong[0]!r}, a {kinds[wrong[0]]}")
+        for way, margins in of_kind.items():
+            if wrong := [name for name in margins if kinds[name] != way]:
+                given.refuse(f"margins of {way} features", f"one of {wrong[0]!r}, a {kinds[wrong[0]]}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -283,14 +328,31 @@ class Typicality:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Typicality:
-        """Rebuild what :meth:`to_state` wrote."""
+    def from_state(cls, state: Mapping[str, Any] | Given) -> Typicality:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range.
+        """
+        given = Given.of(state, "typicality").record("detector", "ways", "joint", "n_accounts")
         return cls(
-            Detector.from_state(state["detector"]),
-            {way: Ranking.from_state(part) for way, part in state["ways"].items()},
-            Ranking.from_state(state["joint"]),
-            state["n_accounts"],
+            Detector.from_state(given["detector"]),
+            {
+                way: Ranking.from_state(part)
+                for way, part in given["ways"].record(*WEIGHTS).entries().items()
+            },
+            Ranking.from_state(given["joint"]),
+            given["n_accounts"].whole(low=1),
         )
+
+
+def _read_flag(given: Given, margins: Mapping[str, LevelMargin | ToolMargin]) -> tuple[str, str, float]:
+    field, level, share = given.each(least=3, most=3)
+    if field.text() not in margins:
+        field.refuse("a category or technologies feature")
+    return field.text(), level.text(), share.number(low=_LEAST_SHARE, high=1.0 - _LEAST_SHARE)
 
 
 def fit_typicality(columns: Columns, groups: npt.NDArray[Any]) -> Typicality:
