@@ -122,6 +122,11 @@ file from where it was made, or save the model again
                 self.refuse(f"names of at most {LONGEST:,} characters", shown(name))
         return {name: self[name] for name in self.value}
 
+    def all(self, *, least: int = 0, most: int = MOST) -> Sequence[Any]:
+        """Return the values of a list as they are, unchecked."""
+        self._list(least, most)
+        return self.value  # type: ignore[no-any-return]
+
     def each(self, *, least: int = 0, most: int = MOST) -> list[Given]:
         """Return the values of a list."""
         self._list(least, most)
@@ -300,8 +305,7 @@ def shown(value: object) -> str:
     return repr(value)
 
 
-def finite(given: Given, *arrays: Floats) -> None:
+def check_finite(given: Given, arrays: Iterable[Floats]) -> None:
     """Refuse numbers that are each in range and together are none, such as a line between equal points."""
-    for array in arrays:
-        if not np.isfinite(array).all():
-            given.refuse("numbers from which finite ones follow", "some that overflow")
+    if not np.isfinite(np.concatenate([np.empty(0), *(array.ravel() for array in arrays)])).all():
+        given.refuse("numbers from which finite ones follow", "some that overflow")

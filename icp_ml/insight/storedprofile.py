@@ -36,9 +36,10 @@ def read_table(given: Given, names: Sequence[str]) -> pd.DataFrame:
         A record has other fields, or a field is of another type or out of range.
     """
     wanted = set(names)
-    for record in given.each(most=MOST_ROWS):
-        if not isinstance(record.value, dict) or record.value.keys() != wanted:
-            record.record(*names)
+    for record in given.all(most=MOST_ROWS):
+        if not isinstance(record, dict) or record.keys() != wanted:
+            for row in given.each():
+                row.record(*names)
     columns: dict[str, Any] = {}
     for name in names:
         column = Given([record[name] for record in given.value], f"{given.place}.{name}", given.file, given.error)

@@ -90,7 +90,7 @@ class LinearModel:
         flagged = given["flagged"].wholes(high=n_columns - 1, most=n_columns).tolist()
         given["flagged"].once(list(map(str, flagged)))
         return cls(
-            knots=tuple(map(_knots, given["knots"].each(least=n_columns, most=n_columns))),
+            knots=tuple(_knots(pair) if pair.known else None for pair in given["knots"].each(least=n_columns, most=n_columns)),
             centre=given["centre"].numbers(low=-LARGEST, high=LARGEST, length=n_columns),
             coefficients=coefficients,
             flagged=tuple(flagged),
@@ -100,9 +100,7 @@ class LinearModel:
         )
 
 
-def _knots(given: Given) -> tuple[Floats, Floats] | None:
-    if not given.known:
-        return None
+def _knots(given: Given) -> tuple[Floats, Floats]:
     at, heights = given.each(least=2, most=2)
     values = at.numbers(low=-LARGEST, high=LARGEST, least=1, rising=True)
     return values, heights.numbers(length=len(values))
@@ -116,9 +114,19 @@ def tables_of(models: tuple[LinearModel, ...]) -> StepTables:
     for bag, model in enumerate(models):
         flags[bag, list(model.flagged)] = model.flag_coefficients
         flag_centres[bag, list(model.flagged)] = model.flag_centre
-    says = np.array([model.coefficients for model in models]).any(axis=0) | flags.any(axis=0)
+    sizes = np.array([model.coefficients for model in models])
+    says = sizes.any(axis=0) | flags.any(axis=0)
+    # Most columns are flags without a knot: one line each, all of them worked out together.
+    straight = [all(model.knots[j] is None for model in models) for j in range(n_columns)]
+    levels = sizes * (0.0 - np.array([model.centre for model in models])) - flags * flag_centres
+    missing, twice = flags * (1.0 - flag_centres), np.zeros(2, dtype=np.int64)
     return StepTables(
-        tuple(_table(j, models, flags[:, j], flag_centres[:, j]) for j in np.flatnonzero(says).tolist()),
+        tuple(
+            StepTable(j, np.zeros(1), levels[:, j + twice].T, missing[:, j], sizes[:, j + twice].T)
+            if straight[j]
+            else _table(j, models, flags[:, j], flag_centres[:, j])
+            for j in np.flatnonzero(says).tolist()
+        ),
         np.array([model.intercept for model in models]),
         n_columns,
     )

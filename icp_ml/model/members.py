@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from icp_ml.errors import BundleError, InputMismatchError
-from icp_ml.foreign import MOST, Given, finite
+from icp_ml.foreign import MOST, Given, check_finite
 from icp_ml.model import linear, steps
 from icp_ml.model.bounded import BoundedModel, Bounds
 from icp_ml.model.columns import Floats
@@ -311,9 +311,9 @@ def _read_member(kind: str, given: Given, texts: tuple[str, ...]) -> AnyMember:
         bounded_read = tuple(map(BoundedModel.from_state, models))
         _same_width(given, [model.linear for model in bounded_read])
         member = BoundedMember.from_models(bounded_read)
-    for table in member.tables.tables:
-        slopes = () if table.slopes is None else (table.slopes,)
-        finite(given["models"], table.steps, table.missing, *slopes)
+    tables = member.tables.tables
+    made = [part for table in tables for part in (table.steps, table.missing, table.slopes)]
+    check_finite(given["models"], [part for part in made if part is not None])
     return member
 
 
