@@ -303,9 +303,3 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value)
-
-
-def check_finite(given: Given, arrays: Iterable[Floats]) -> None:
-    """Refuse numbers that are each in range and together are none, such as a line between equal points."""
-    if not np.isfinite(np.concatenate([np.empty(0), *(array.ravel() for array in arrays)])).all():
-        given.refuse("numbers from which finite ones follow", "some that overflow")

@@ -126,8 +126,10 @@ class Ensemble:
         return state, texts
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any] | Given, texts: Mapping[str, str]) -> Ensemble:
-        """Rebuild what :meth:`to_state` gave.
+    def from_state(
+        cls, state: Mapping[str, Any] | Given, texts: Mapping[str, str], target: str = ""
+    ) -> Ensemble:
+        """Rebuild what :meth:`to_state` gave; ``target`` names the files of texts in errors.
 
         Raises
         ------
@@ -142,7 +144,13 @@ class Ensemble:
         stored = given["members"].entries(least=1, most=MOST_MEMBERS)
         own = _texts_of(given["members"], stored, texts)
         members: dict[str, Member] = {
-            name: member_from_state(member, own[name], len(encoder.parts)) for name, member in stored.items()
+            name: member_from_state(
+                member,
+                [texts[key] for key in own[name]],
+                len(encoder.parts),
+                [f"{target}.{key}.txt" if target else key for key in own[name]],
+            )
+            for name, member in stored.items()
         }
         baseline = given.get("baseline")
         if baseline is not None and BASELINE not in members:
@@ -159,8 +167,8 @@ class Ensemble:
 
 def _texts_of(
     given: Given, stored: Mapping[str, Given], texts: Mapping[str, str]
-) -> dict[str, list[str]]:
-    """Return the texts of each member; each text belongs to one."""
+) -> dict[str, tuple[str, ...]]:
+    """Return the names of the texts of each member; each text belongs to one."""
     keys = {
         name: member.record("texts", optional=member.entries())["texts"].texts(longest=MOST_NAME)
         for name, member in stored.items()
@@ -174,7 +182,7 @@ def _texts_of(
             "save the model again",
             missing=missing,
         )
-    return {name: [texts[key] for key in own] for name, own in keys.items()}
+    return keys
 
 
 def _weights(given: Given, stored: Mapping[str, Given]) -> dict[str, float]:

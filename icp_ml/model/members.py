@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from icp_ml.errors import BundleError, InputMismatchError
-from icp_ml.foreign import MOST, Given, check_finite
+from icp_ml.foreign import MOST, Given
 from icp_ml.model import linear, steps
 from icp_ml.model.bounded import BoundedModel, Bounds
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.estimator import booster_from_text
-from icp_ml.model.fasttree.parse import Forest, parse_model
+from icp_ml.model.fasttree.sound import SAVED, STUMPS
 from icp_ml.model.linear import LinearModel
 from icp_ml.model.steps import StepModel
+from icp_ml.model.treetexts import read_texts
 
 if TYPE_CHECKING:
     from icp_ml.model.fasttree.bags import BaggedTrees
@@ -64,6 +65,11 @@ class _Tabled:
     tables: StepTables
 
     @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return self.tables.n_columns
+
+    @property
     def base(self) -> float:
         """Expected log-odds, averaged over the bag."""
         return float(self.tables.base.mean())
@@ -89,9 +95,9 @@ class AdditiveMember(_Tabled):
     tables: StepTables
 
     @classmethod
-    def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
-        """Compile the step tables of model texts."""
-        return cls(texts, compile_steps([_forest(text) for text in texts], n_columns))
+    def from_texts(cls, texts: tuple[str, ...], n_columns: int, names: Sequence[str] = ()) -> AdditiveMember:
+        """Compile the step tables of model texts; ``names`` are those of their files, for errors."""
+        return cls(texts, compile_steps(read_texts(texts, STUMPS, n_columns, names), n_columns))
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
@@ -127,16 +133,22 @@ class TreeMember:
     ----------
     texts
         LightGBM texts, one per booster.
+    n_columns
+        Number of encoded columns; None takes that of the first text.
+    names
+        Names of their files, for errors.
 
     Raises
     ------
     BundleError
-        If a text isn't that of a LightGBM model.
+        If a text isn't that of a LightGBM model, isn't sound, or is one for other columns.
     """
 
-    def __init__(self, texts: tuple[str, ...]) -> None:
+    def __init__(
+        self, texts: tuple[str, ...], n_columns: int | None = None, names: Sequence[str] = ()
+    ) -> None:
         self.texts = texts
-        self._forests = [_forest(text) for text in texts]
+        self._forests = read_texts(texts, SAVED, n_columns, names)
         self._tables: BaggedTrees | None = None
         self._lock = Lock()
 
@@ -225,6 +237,11 @@ class BoundedMember:
         return cls(models, linear.tables_of(tuple(model.linear for model in models)), Bounds(floor, gap))
 
     @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return self.tables.n_columns
+
+    @property
     def base(self) -> float:
         """Log-odds of an account that is average in everything."""
         return float(self.bounds.log_odds(self.tables.base.mean()))
@@ -260,7 +277,10 @@ AnyMember = AdditiveMember | StepMember | TreeMember | LinearMember | BoundedMem
 
 
 def member_from_state(
-    state: Mapping[str, Any] | Given, texts: Sequence[str], n_columns: int | None = None
+    state: Mapping[str, Any] | Given,
+    texts: Sequence[str],
+    n_columns: int | None = None,
+    names: Sequence[str] = (),
 ) -> AnyMember:
     """Rebuild a member from what its ``to_state`` gave.
 
@@ -271,7 +291,9 @@ def member_from_state(
     texts
         LightGBM texts, one per booster.
     n_columns
-        How many encoded columns there are; None takes what the state says.
+        Number of encoded columns; None takes the member's own.
+    names
+        Names of the files of the texts, for errors.
 
     Raises
     ------
@@ -285,54 +307,38 @@ def member_from_state(
     given.record("kind", *_FIELDS[kind], optional=("texts",))
     if bool(texts) == ("models" in _FIELDS[kind]):
         given.refuse("models in it or model texts of its own, not both", f"{len(texts)} texts")
-    member = _read_member(kind, given, tuple(texts))
-    width = _width(member)
-    if n_columns is not None and width != n_columns:
-        given.refuse(f"models of {n_columns:,} encoded columns", f"models of {width:,}")
+    try:
+        member = _read_member(kind, given, tuple(texts), names)
+    except InputMismatchError as problem:
+        raise BundleError(
+            f"{names[0] if names else given.file or 'model'}: {problem}", **problem.facts
+        ) from problem
+    if n_columns is not None and member.n_columns != n_columns:
+        given.refuse(f"models of {n_columns:,} encoded columns", f"models of {member.n_columns:,}")
     return member
 
 
-def _read_member(kind: str, given: Given, texts: tuple[str, ...]) -> AnyMember:
+def _read_member(kind: str, given: Given, texts: tuple[str, ...], names: Sequence[str]) -> AnyMember:
     if kind == "additive":
-        return AdditiveMember.from_texts(texts, given["n_columns"].whole(low=1, high=MOST))
+        return AdditiveMember.from_texts(texts, given["n_columns"].whole(low=1, high=MOST), names)
     if kind == "trees":
-        return TreeMember(texts)
+        return TreeMember(texts, None, names)
     models = given["models"].each(least=1, most=MOST_MODELS)
-    member: StepMember | LinearMember | BoundedMember
     if kind == "steps":
         n_columns = given["n_columns"].whole(low=1, high=MOST)
-        steps_read = tuple(StepModel.from_state(model, n_columns) for model in models)
-        member = StepMember.from_models(steps_read, n_columns)
-    elif kind == "linear":
+        return StepMember.from_models(
+            tuple(StepModel.from_state(model, n_columns) for model in models), n_columns
+        )
+    if kind == "linear":
         linear_read = tuple(map(LinearModel.from_state, models))
         _same_width(given, linear_read)
-        member = LinearMember.from_models(linear_read)
-    else:
-        bounded_read = tuple(map(BoundedModel.from_state, models))
-        _same_width(given, [model.linear for model in bounded_read])
-        member = BoundedMember.from_models(bounded_read)
-    tables = member.tables.tables
-    made = [part for table in tables for part in (table.steps, table.missing, table.slopes)]
-    check_finite(given["models"], [part for part in made if part is not None])
-    return member
+        return LinearMember.from_models(linear_read)
+    bounded_read = tuple(map(BoundedModel.from_state, models))
+    _same_width(given, [model.linear for model in bounded_read])
+    return BoundedMember.from_models(bounded_read)
 
 
 def _same_width(given: Given, models: Sequence[LinearModel]) -> None:
     widths = sorted({len(model.coefficients) for model in models})
     if len(widths) > 1:
         given["models"].refuse("models of as many encoded columns", f"models of {widths[:5]}")
-
-
-def _width(member: AnyMember) -> int:
-    """Return how many encoded columns a member was made for."""
-    return member.n_columns if isinstance(member, TreeMember) else member.tables.n_columns
-
-
-def _forest(text: str) -> Forest:
-    try:
-        return parse_model(text)
-    except (InputMismatchError, KeyError, ValueError) as problem:
-        raise BundleError(
-            f"expected the text of a LightGBM model, found something else ({problem}): save it again",
-            n_characters=len(text),
-        ) from problem

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icp_ml.foreign import Given
+from icp_ml.model.arrays import check_shape
 from icp_ml.model.columns import Categories, Floats, Tools
 from icp_ml.model.contributions import by_kernel
 
@@ -106,11 +107,14 @@ class CategoryPlan:
 
     def encode(self, column: Categories, into: Floats) -> None:
         """Write the columns of :meth:`parts`, which are 0 so far."""
+        flags = bool(self.other) + bool(self.missing)
+        width = len(self.levels) + flags + (self.ranks is not None) + (self.rates is not None)
+        check_shape("columns of a category", into, (len(column.codes), width))
         place = {level: j for j, level in enumerate(self.levels)}
         n_levels = len(self.levels)
         # column of each code: a level's own, the one after them for all others, the one after that if missing
         other = n_levels if self.other else -1
-        missing = n_levels + int(self.other) if self.missing else -1
+        missing = n_levels + bool(self.other) if self.missing else -1
         lookup = np.array([place.get(level, other) for level in column.levels] + [missing], dtype=np.int64)
         if by_kernel(len(column.codes)):
             from icp_ml.model.encodekernel import flag
@@ -169,6 +173,7 @@ class ToolPlan:
     def encode(self, column: Tools, into: Floats) -> None:
         """Write the columns of :meth:`parts`, which are 0 so far."""
         n_tools = len(self.tools)
+        check_shape("columns of tools", into, (len(column.known), n_tools + 2 + bool(self.missing)))
         place = {name: code for code, name in enumerate(column.names)}
         flags = np.full(len(column.names), -1, dtype=np.int64)
         for j, tool in enumerate(self.tools):

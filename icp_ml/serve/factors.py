@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icp_ml.errors import InputMismatchError
 from icp_ml.foreign import Given
+from icp_ml.model.arrays import check_finite, check_shape
 from icp_ml.model.contributions import by_kernel
 
 Floats = npt.NDArray[np.float64]
@@ -62,10 +64,22 @@ class Factors:
         Shape (n_coordinates, n_factors); factors in falling order of what they explain.
     unique
         Variance of each coordinate that no factor explains, shape (n_coordinates,).
+
+    Raises
+    ------
+    InputMismatchError
+        If shapes don't agree, a number isn't finite or a variance isn't above 0: compiled code relies on it.
     """
 
     loadings: Floats
     unique: Floats
+
+    def __post_init__(self) -> None:
+        check_shape("unique variances", self.unique, (self.unique.size,))
+        check_shape("loadings", self.loadings, (len(self.unique), self.loadings.shape[-1]))
+        check_finite("loadings", self.loadings, self.unique)
+        if self.unique.min(initial=np.inf) <= 0.0:
+            raise InputMismatchError("expected unique variances above 0, found others: save the model again")
 
     @classmethod
     def fit(cls, z: Floats) -> Factors:
@@ -159,6 +173,10 @@ class Factors:
         if groups is None:
             none = np.zeros((0, rows), dtype=bool)
             groups = Groups(none, np.zeros((0, count, count)), np.zeros((count + 2, rows)))
+        check_shape("coordinates", z, (rows, min(z.shape[-1], len(self.unique))))
+        check_shape("what groups add", groups.sums, (count + 2, rows))
+        check_shape("matrices of groups", groups.grams, (len(groups.known), count, count))
+        check_shape("known groups", groups.known, (len(groups.known), rows))
         scores, rest, plain = np.zeros((count, rows)), np.zeros(rows), np.zeros(rows)
         for start in range(0, rows, CHUNK):
             own = slice(start, start + CHUNK)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from icp_ml.foreign import LARGEST, Given
+from icp_ml.model.arrays import check_shape
 from icp_ml.model.columns import Categories, Tools
 from icp_ml.model.contributions import by_kernel
 
@@ -187,10 +188,12 @@ def normal_scores(margins: Sequence[NumberMargin], values: Sequence[Floats]) -> 
 
 def _between_knots(margins: Sequence[NumberMargin], values: Floats) -> Floats:
     """Return normal scores by the knots alone: lines between them, level beyond; NaN stays."""
+    check_shape("values", values, (len(margins), *values.shape[1:2]))
     scores = np.empty(values.shape)
     in_kernel = by_kernel(values.shape[1])
     for score, margin, own in zip(scores, margins, values, strict=True):
         knots, at = np.array(margin.knots), np.array(margin.scores)
+        check_shape("scores of knots", at, (max(1, len(knots)),))
         with np.errstate(over="ignore"):  # knots as close as subnormal numbers
             slopes = np.diff(at) / np.diff(knots)
         if in_kernel:
