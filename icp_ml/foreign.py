@@ -1,4 +1,4 @@
-"""Reading what strangers may have written: every value is checked as it is read, every failure names its place.
+"""Reading what strangers may have written: every value is checked as it is read, every failure is placed.
 
 A saved model comes from a disk, a registry or a colleague. Its numbers index arrays inside compiled code that
 checks nothing, so nothing of it is used before its type, length and range are known.
@@ -53,8 +53,8 @@ class Given:
     >>> given["columns"].wholes(low=0, high=5)
     Traceback (most recent call last):
     ...
-    icp_ml.errors.BundleError: retained.json: columns[1]: expected a whole number of 0 to 5, found 7: get the \
-file from where it was made, or save the model again
+    icp_ml.errors.BundleError: retained.json: columns[1]: expected a whole number of 0 to 5, found 7: get \
+the file from where it was made, or save the model again
     """
 
     __slots__ = ("error", "file", "place", "value")
@@ -96,7 +96,9 @@ file from where it was made, or save the model again
         if len(known) > len(required):
             allowed = {*required, *optional}
             if unknown := [name for name in known if name not in allowed]:
-                self.refuse(f"no other keys than {', '.join(sorted(allowed))}", f"{shown(unknown[0])} as well")
+                self.refuse(
+                    f"no other keys than {', '.join(sorted(allowed))}", f"{shown(unknown[0])} as well"
+                )
         return self
 
     def __getitem__(self, key: str) -> Given:
@@ -233,9 +235,7 @@ file from where it was made, or save the model again
             self.refuse("a number above the one before", shown(self.value[j]), f"[{j}]")
         return array
 
-    def wholes(
-        self, *, low: int = 0, high: int = 2**53, length: int | None = None, most: int = MOST
-    ) -> Ints:
+    def wholes(self, *, low: int = 0, high: int = 2**53, length: int | None = None, most: int = MOST) -> Ints:
         """Return a list of whole numbers between bounds as an array."""
         self._list(0 if length is None else length, most if length is None else length)
         self._kinds(self.value, (int,), "a whole number")

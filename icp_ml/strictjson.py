@@ -1,4 +1,4 @@
-"""JSON as strangers may send it: bounded in size, depth and number of parts before anything is built of it."""
+"""JSON as strangers may send it: bounded in size, depth and parts before anything is built of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEPS = np.array([(byte in b"[{") - (byte in b"]}") for byte in range(256)], dt
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class _Doubled(ValueError):
+class _RefusedError(ValueError):
     """An object has a key twice, or a number is none that JSON knows."""
 
 
@@ -71,7 +71,7 @@ was made, or save the model again
         value = _DECODER.decode(data.decode("utf-8"))
         if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except _Doubled as problem:
+    except _RefusedError as problem:
         refuse(*problem.args)
     except UnicodeError as problem:
         refuse("text in UTF-8", str(problem.reason if isinstance(problem, UnicodeDecodeError) else problem))
@@ -105,13 +105,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _Doubled("every key once", f"{key[:60]!r} twice in an object")
+                raise _RefusedError("every key once", f"{key[:60]!r} twice in an object")
             seen.add(key)
     return found
 
 
 def _none(name: str) -> NoReturn:
-    raise _Doubled("finite numbers", name)
+    raise _RefusedError("finite numbers", name)
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_none)

@@ -42,7 +42,9 @@ def read_table(given: Given, names: Sequence[str]) -> pd.DataFrame:
                 row.record(*names)
     columns: dict[str, Any] = {}
     for name in names:
-        column = Given([record[name] for record in given.value], f"{given.place}.{name}", given.file, given.error)
+        column = Given(
+            [record[name] for record in given.value], f"{given.place}.{name}", given.file, given.error
+        )
         if name in _CHOICES:
             _check_choices(column, _CHOICES[name])
         if name in _TEXTS or name in _CHOICES:

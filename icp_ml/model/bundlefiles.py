@@ -173,7 +173,7 @@ def _bytes(source: Path, name: str, size: int) -> bytes:
             data = file.read(size + 1)
     except OSError as problem:
         raise BundleError(
-            f"expected to read {name} in {source}, found {problem.strerror or problem}: copy the whole folder",
+            f"expected to read {name} in {source}, found {problem.strerror}: copy the whole folder",
             path=str(source),
             missing=name,
         ) from problem

@@ -90,7 +90,10 @@ class LinearModel:
         flagged = given["flagged"].wholes(high=n_columns - 1, most=n_columns).tolist()
         given["flagged"].once(list(map(str, flagged)))
         return cls(
-            knots=tuple(_knots(pair) if pair.known else None for pair in given["knots"].each(least=n_columns, most=n_columns)),
+            knots=tuple(
+                _knots(pair) if pair.known else None
+                for pair in given["knots"].each(least=n_columns, most=n_columns)
+            ),
             centre=given["centre"].numbers(low=-LARGEST, high=LARGEST, length=n_columns),
             coefficients=coefficients,
             flagged=tuple(flagged),

@@ -11,7 +11,6 @@ from icp_ml.model.arrays import check_shape
 from icp_ml.model.columns import Categories, Floats, Tools
 from icp_ml.model.contributions import by_kernel
 
-
 MOST_LEVELS, MOST_TOOLS = 1_000, 10_000
 """Most flags of a stored plan; see ``encoding`` for how many are made."""
 
@@ -82,7 +81,15 @@ class CategoryPlan:
     def from_state(cls, given: Given) -> CategoryPlan:
         """Read what ``dataclasses.asdict`` gave, and the kind."""
         given.record(
-            "kind", "levels", "other", "missing", "rates", "missing_rate", "base", "known", optional=("ranks",)
+            "kind",
+            "levels",
+            "other",
+            "missing",
+            "rates",
+            "missing_rate",
+            "base",
+            "known",
+            optional=("ranks",),
         )
         rates, ranks = given.get("rates"), given.get("ranks")
         return cls(

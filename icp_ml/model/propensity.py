@@ -370,9 +370,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return state, texts
 
     @classmethod
-    def from_state(
-        cls, state: Mapping[str, Any] | Given, texts: Mapping[str, str]
-    ) -> PropensityClassifier:
+    def from_state(cls, state: Mapping[str, Any] | Given, texts: Mapping[str, str]) -> PropensityClassifier:
         """Rebuild what :meth:`to_state` gave; scores are equal to the last bit.
 
         Raises

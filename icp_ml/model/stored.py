@@ -35,8 +35,7 @@ class StoredPropensities(Mapping[str, "PropensityClassifier"]):
         self._states = {name: given.value for name, (given, _) in read.items()}
         self._made: dict[str, PropensityClassifier] = {}
         self.ensembles = {
-            name: Ensemble.from_state(given["ensemble"], texts, name)
-            for name, (given, texts) in read.items()
+            name: Ensemble.from_state(given["ensemble"], texts, name) for name, (given, texts) in read.items()
         }
 
     def __getitem__(self, name: str) -> PropensityClassifier:

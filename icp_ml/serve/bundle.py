@@ -14,8 +14,8 @@ from icp_ml.model.bundlefiles import read_bundle
 from icp_ml.model.store import write_bundle
 from icp_ml.model.stored import StoredPropensities
 from icp_ml.serve.icpmodel import IcpModel, plain
-from icp_ml.serve.storedfacts import read_facts
 from icp_ml.serve.reference import Reference
+from icp_ml.serve.storedfacts import read_facts
 
 CONTENT = "icp_model"
 MODEL_TARGETS = ("retained", "expanded")

@@ -188,7 +188,9 @@ class Reference:
         given.record("quantiles", "basis", "ratios", "seen", "typicality")
         ratios = {name: given["ratios"].record(*RATIOS).get(name) for name in RATIOS}
         return cls(
-            quantiles=tuple(given["quantiles"].numbers(low=-_LARGE, high=_LARGE, length=len(PERCENTILES)).tolist()),
+            quantiles=tuple(
+                given["quantiles"].numbers(low=-_LARGE, high=_LARGE, length=len(PERCENTILES)).tolist()
+            ),
             basis=given["basis"].choice(BASES),
             ratios=Ratios(
                 **{
@@ -204,7 +206,9 @@ class Reference:
         """Refuse what names other fields than a schema has, or ranks by what no target gives."""
         told = set(schema.of_kind("category", "technologies"))
         if wrong := sorted(set(self.seen) ^ told):
-            given["seen"].refuse("the levels and tools of every category and technologies feature", repr(wrong[0]))
+            given["seen"].refuse(
+                "the levels and tools of every category and technologies feature", repr(wrong[0])
+            )
         needed = {"p_retained": ["retained"], "p_expanded": ["expanded"], "expected_nrr": ["retained"]}
         if not set(needed[self.basis]) <= set(targets):
             given["basis"].refuse(f"what the targets {', '.join(targets)} give")

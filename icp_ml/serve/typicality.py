@@ -251,7 +251,9 @@ class Detector:
             name: share.number(low=_LEAST_SHARE, high=1.0 - _LEAST_SHARE)
             for name, share in given["known"].entries().items()
         }
-        flags = tuple(_read_flag(flag, {**levels, **tools}) for flag in given["flags"].each(most=_STORED_FLAGS))
+        flags = tuple(
+            _read_flag(flag, {**levels, **tools}) for flag in given["flags"].each(most=_STORED_FLAGS)
+        )
         factors = Factors.from_state(given["factors"], len(numbers) + len(flags))
         return cls(numbers, levels, tools, known, flags, factors)
 
@@ -339,10 +341,7 @@ class Typicality:
         given = Given.of(state, "typicality").record("detector", "ways", "joint", "n_accounts")
         return cls(
             Detector.from_state(given["detector"]),
-            {
-                way: Ranking.from_state(part)
-                for way, part in given["ways"].record(*WEIGHTS).entries().items()
-            },
+            {way: Ranking.from_state(part) for way, part in given["ways"].record(*WEIGHTS).entries().items()},
             Ranking.from_state(given["joint"]),
             given["n_accounts"].whole(low=1),
         )
