@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from icp_ml.errors import BundleError, InputMismatchError
+from icp_ml.foreign import MOST, Given
 from icp_ml.model import linear, steps
 from icp_ml.model.bounded import BoundedModel, Bounds
 from icp_ml.model.columns import Floats
@@ -22,6 +23,16 @@ from icp_ml.model.treetexts import read_texts
 
 if TYPE_CHECKING:
     from icp_ml.model.fasttree.bags import BaggedTrees
+
+
+MOST_MODELS = 10_000
+_FIELDS = {
+    "additive": ("n_columns",),
+    "trees": (),
+    "steps": ("n_columns", "models"),
+    "linear": ("models",),
+    "bounded": ("models",),
+}
 
 
 class Member(Protocol):
@@ -52,6 +63,11 @@ class _Tabled:
     """What holds a function of steps or lines per encoded column is looked up in them."""
 
     tables: StepTables
+
+    @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return self.tables.n_columns
 
     @property
     def base(self) -> float:
@@ -165,6 +181,11 @@ class TreeMember:
         bags = self._compiled().add_to(parts, X, scale / len(self.texts))
         return add_bags(bags) / len(bags), bags
 
+    @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return len(self._forests[0].feature_names)
+
     def _compiled(self) -> BaggedTrees:
         if self._tables is None:
             from icp_ml.model.fasttree.bags import BaggedTrees
@@ -216,6 +237,11 @@ class BoundedMember:
         return cls(models, linear.tables_of(tuple(model.linear for model in models)), Bounds(floor, gap))
 
     @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return self.tables.n_columns
+
+    @property
     def base(self) -> float:
         """Log-odds of an account that is average in everything."""
         return float(self.bounds.log_odds(self.tables.base.mean()))
@@ -247,15 +273,23 @@ class BoundedMember:
         return {"kind": "bounded", "models": [model.to_state() for model in self.models]}, []
 
 
+AnyMember = AdditiveMember | StepMember | TreeMember | LinearMember | BoundedMember
+
+
 def member_from_state(
-    state: dict[str, Any], texts: list[str], n_columns: int | None = None, names: Sequence[str] = ()
-) -> Member:
+    state: Mapping[str, Any] | Given,
+    texts: Sequence[str],
+    n_columns: int | None = None,
+    names: Sequence[str] = (),
+) -> AnyMember:
     """Rebuild a member from what its ``to_state`` gave.
 
     Parameters
     ----------
-    state, texts
-        What it gave.
+    state
+        What ``to_state`` gave, with or without the names of the texts.
+    texts
+        LightGBM texts, one per booster.
     n_columns
         Number of encoded columns; None takes the member's own.
     names
@@ -264,29 +298,47 @@ def member_from_state(
     Raises
     ------
     BundleError
-        If the member isn't of a known kind, or a text isn't that of a LightGBM model, isn't sound, or is one
-        for other columns.
+        If a field is missing, of another type or out of range, models don't go together, or a text isn't
+        that of a LightGBM model of these columns.
     """
+    given = Given.of(state, "member")
+    given.record("kind", optional=("models", "n_columns", "texts"))
+    kind = given["kind"].choice(list(_FIELDS))
+    given.record("kind", *_FIELDS[kind], optional=("texts",))
+    if bool(texts) == ("models" in _FIELDS[kind]):
+        given.refuse("models in it or model texts of its own, not both", f"{len(texts)} texts")
     try:
-        return _member(state, texts, n_columns, names)
+        member = _read_member(kind, given, tuple(texts), names)
     except InputMismatchError as problem:
-        raise BundleError(f"{names[0] if names else 'model'}: {problem}", **problem.facts) from problem
+        raise BundleError(
+            f"{names[0] if names else given.file or 'model'}: {problem}", **problem.facts
+        ) from problem
+    if n_columns is not None and member.n_columns != n_columns:
+        given.refuse(f"models of {n_columns:,} encoded columns", f"models of {member.n_columns:,}")
+    return member
 
 
-def _member(state: dict[str, Any], texts: list[str], n_columns: int | None, names: Sequence[str]) -> Member:
-    if state["kind"] == "linear":
-        return LinearMember.from_models(tuple(map(LinearModel.from_state, state["models"])))
-    if state["kind"] == "bounded":
-        return BoundedMember.from_models(tuple(map(BoundedModel.from_state, state["models"])))
-    if state["kind"] == "steps":
-        return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
-    if state["kind"] == "additive":
-        width = state["n_columns"] if n_columns is None else n_columns
-        return AdditiveMember.from_texts(tuple(texts), width, names)
-    if state["kind"] == "trees":
-        return TreeMember(tuple(texts), n_columns, names)
-    raise BundleError(
-        f"expected a member of kind additive, trees, steps, linear or bounded, found "
-        f"{str(state['kind'])[:40]!r}: save the model again",
-        kind=state["kind"],
-    )
+def _read_member(kind: str, given: Given, texts: tuple[str, ...], names: Sequence[str]) -> AnyMember:
+    if kind == "additive":
+        return AdditiveMember.from_texts(texts, given["n_columns"].whole(low=1, high=MOST), names)
+    if kind == "trees":
+        return TreeMember(texts, None, names)
+    models = given["models"].each(least=1, most=MOST_MODELS)
+    if kind == "steps":
+        n_columns = given["n_columns"].whole(low=1, high=MOST)
+        return StepMember.from_models(
+            tuple(StepModel.from_state(model, n_columns) for model in models), n_columns
+        )
+    if kind == "linear":
+        linear_read = tuple(map(LinearModel.from_state, models))
+        _same_width(given, linear_read)
+        return LinearMember.from_models(linear_read)
+    bounded_read = tuple(map(BoundedModel.from_state, models))
+    _same_width(given, [model.linear for model in bounded_read])
+    return BoundedMember.from_models(bounded_read)
+
+
+def _same_width(given: Given, models: Sequence[LinearModel]) -> None:
+    widths = sorted({len(model.coefficients) for model in models})
+    if len(widths) > 1:
+        given["models"].refuse("models of as many encoded columns", f"models of {widths[:5]}")

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from icp_ml.foreign import Given
 from icp_ml.model.arrays import check_shape
 from icp_ml.model.columns import Categories, Floats, Tools
 from icp_ml.model.contributions import by_kernel
+
+MOST_LEVELS, MOST_TOOLS = 1_000, 10_000
+"""Most flags of a stored plan; see ``encoding`` for how many are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,32 @@ class CategoryPlan:
     known: tuple[str, ...]
     ranks: dict[str, int] | None = None
 
+    @classmethod
+    def from_state(cls, given: Given) -> CategoryPlan:
+        """Read what ``dataclasses.asdict`` gave, and the kind."""
+        given.record(
+            "kind",
+            "levels",
+            "other",
+            "missing",
+            "rates",
+            "missing_rate",
+            "base",
+            "known",
+            optional=("ranks",),
+        )
+        rates, ranks = given.get("rates"), given.get("ranks")
+        return cls(
+            levels=given["levels"].texts(most=MOST_LEVELS, distinct=True),
+            other=given["other"].flag(),
+            missing=given["missing"].flag(),
+            rates=None if rates is None else {name: rate.number() for name, rate in rates.entries().items()},
+            missing_rate=given["missing_rate"].number(),
+            base=given["base"].number(),
+            known=given["known"].texts(distinct=True),
+            ranks=None if ranks is None else {name: rank.whole() for name, rank in ranks.entries().items()},
+        )
+
     def parts(self, feature: str) -> list[Part]:
         """Return the encoded columns of a feature."""
         parts = [Part(feature, "level", level) for level in self.levels]
@@ -130,6 +160,16 @@ class ToolPlan:
     tools: tuple[str, ...]
     missing: bool
     known: tuple[str, ...]
+
+    @classmethod
+    def from_state(cls, given: Given) -> ToolPlan:
+        """Read what ``dataclasses.asdict`` gave, and the kind."""
+        given.record("kind", "tools", "missing", "known")
+        return cls(
+            tools=given["tools"].texts(most=MOST_TOOLS, distinct=True),
+            missing=given["missing"].flag(),
+            known=given["known"].texts(distinct=True),
+        )
 
     def parts(self, feature: str) -> list[Part]:
         """Return the encoded columns of a feature."""

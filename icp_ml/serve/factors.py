@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icp_ml.errors import InputMismatchError
+from icp_ml.foreign import Given
 from icp_ml.model.arrays import check_finite, check_shape
 from icp_ml.model.contributions import by_kernel
 
@@ -27,6 +28,7 @@ CHUNK = 4096
 _ROUNDS = 25
 _LEAST_UNIQUE = 0.05
 _RIDGE = 10.0
+_LEAST_STORED, _MOST_LOADING = 0.01, 100.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -216,13 +218,20 @@ class Factors:
         return {"loadings": self.loadings.tolist(), "unique": self.unique.tolist()}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Factors:
-        """Rebuild what :meth:`to_state` wrote."""
-        unique = np.array(state["unique"], dtype=np.float64)
-        loadings = np.array(state["loadings"], dtype=np.float64).reshape(len(unique), -1)
-        if loadings.size == 0:
-            loadings = np.zeros((len(unique), 0))
-        return cls(loadings, unique)
+    def from_state(cls, state: Mapping[str, Any] | Given, n_coordinates: int | None = None) -> Factors:
+        """Rebuild what :meth:`to_state` wrote, of so many coordinates.
+
+        Raises
+        ------
+        BundleError
+            Rows aren't as many or as long as they must be, or numbers are out of range.
+        """
+        given = Given.of(state, "factors").record("loadings", "unique")
+        unique = given["unique"].numbers(low=_LEAST_STORED, high=1.0, length=n_coordinates)
+        rows = given["loadings"].each(least=len(unique), most=len(unique))
+        count = len(rows[0].each(most=MOST_FACTORS)) if rows else 0
+        loadings = [row.numbers(low=-_MOST_LOADING, high=_MOST_LOADING, length=count) for row in rows]
+        return cls(np.array(loadings, dtype=np.float64).reshape(len(unique), count), unique)
 
 
 def _eliminate(gram: Floats, sums: Floats, scores: Floats) -> None:
