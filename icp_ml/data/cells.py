@@ -295,9 +295,7 @@ def _calendar(cells: Any) -> pd.Series[Any]:
     years = stamps.astype("datetime64[Y]").astype(np.int64)[~np.isnat(stamps)] + 1970
     inside = not len(years) or (years.min() >= MINYEAR and years.max() <= MAXYEAR)
     if bad.any():
-        return pd.Series(
-            np.where(bad, np.array([Unreadable("a time of an unknown zone")], dtype=object), None)
-        )
+        return pd.Series(_marked(bad, "a time of an unknown zone"))
     if pa.types.is_date(cells.type):
         return pd.Series(cells.to_pandas() if inside else stamps.astype("datetime64[s]"))
     return pd.Series(stamps)
