@@ -169,6 +169,7 @@ def fuzz_config(data: bytes) -> None:
         repr(icp.load_config(path))
 
 
+# Their names are also in fuzz.NAMES, which is read before anything is imported.
 TARGETS: dict[str, Callable[[bytes], Any]] = {
     "bundle": fuzz_bundle,
     "predicates": fuzz_predicates,
