@@ -120,6 +120,7 @@ def run_atheris(target: str, seconds: float, log: Path) -> None:
             f"-timeout={int(LONGEST)}",
             f"-max_len={MOST_BYTES}",
             "-len_control=0",
+            "-report_slow_units=1000",
         ]
         atheris.Setup([sys.argv[0], *flags], one)
         atheris.Fuzz()
