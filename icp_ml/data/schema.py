@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from icp_ml.errors import ConfigError
+from icp_ml.foreign import Given
 
 Kind = Literal["numeric", "category", "boolean", "technologies"]
 Family = Literal["firmographic", "technographic", "readiness", "post_sale"]
@@ -15,6 +16,10 @@ TARGETS = ("retained", "expanded", "churned_first_year")
 #: Whether 1 is the good outcome of a target (1) or the bad one (-1).
 GOOD = {"retained": 1, "expanded": 1, "churned_first_year": -1}
 KEYS = ("account_id", "as_of")
+KINDS: tuple[Kind, ...] = ("numeric", "category", "boolean", "technologies")
+FAMILIES: tuple[Family, ...] = ("firmographic", "technographic", "readiness", "post_sale")
+MOST_FEATURES = 20_000
+_OPTIONAL = ("family", "point_in_time", "direction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,23 @@ class Feature:
         """Return a plain dict for JSON; without a direction there is no key of that name."""
         state = asdict(self)
         return state if self.direction else {key: state[key] for key in state if key != "direction"}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any] | Given) -> Feature:
+        """Rebuild what :meth:`to_dict` wrote."""
+        given = Given.of(state, "feature").record("name", "kind", optional=_OPTIONAL)
+        kind = given["kind"].choice(KINDS)
+        family, known, direction = (given.get(name) for name in _OPTIONAL)
+        feature = cls(
+            name=given["name"].text(least=1),
+            kind=kind,
+            family="firmographic" if family is None else family.choice(FAMILIES),
+            point_in_time=True if known is None else known.flag(),
+            direction=0 if direction is None else direction.whole(low=-1, high=1),
+        )
+        if feature.direction and kind not in ("numeric", "boolean"):
+            given["direction"].refuse(f"no direction of a {kind} feature")
+        return feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +148,32 @@ class Schema:
         }
 
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> Schema:
-        """Rebuild what :meth:`to_dict` wrote."""
-        return cls(
-            features=tuple(Feature(**feature) for feature in state["features"]),
-            account_id=state["account_id"],
-            delimiters=tuple((str(name), str(mark)) for name, mark in state["delimiters"]),
-            dropped=tuple((str(name), str(why)) for name, why in state["dropped"]),
-            snapshot_date=state.get("snapshot_date"),
+    def from_dict(cls, state: Mapping[str, Any] | Given) -> Schema:
+        """Rebuild what :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range, or a feature occurs twice.
+        """
+        given = Given.of(state, "schema").record(
+            "features", "account_id", "delimiters", "dropped", optional=("snapshot_date",)
         )
+        features = tuple(map(Feature.from_dict, given["features"].each(least=1, most=MOST_FEATURES)))
+        given["features"].once([feature.name for feature in features])
+        snapshot_date = given.get("snapshot_date")
+        return cls(
+            features=features,
+            account_id=given["account_id"].text(least=1),
+            delimiters=_pairs(given["delimiters"], least=1),
+            dropped=_pairs(given["dropped"]),
+            snapshot_date=None if snapshot_date is None else snapshot_date.text(least=1),
+        )
+
+
+def _pairs(given: Given, least: int = 0) -> tuple[tuple[str, str], ...]:
+    found = []
+    for pair in given.each():
+        name, other = pair.each(least=2, most=2)
+        found.append((name.text(), other.text(least=least)))
+    return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml.data.schema import KINDS, Kind
+from icp_ml.errors import ConfigError
+from icp_ml.foreign import LARGEST, Given
 from icp_ml.insight import columns
 
 Operator = Literal["in", "between", "has", "lacks", "is missing"]
@@ -121,10 +125,48 @@ class Predicate:
         """Return ``value`` as JSON text, as the traits table holds it."""
         return json.dumps(self.to_dict()["value"], ensure_ascii=False)
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Kinds of features that the condition can be asked of."""
+        if self.operator == "is missing":
+            return KINDS
+        if self.operator == "between":
+            return ("numeric", "boolean")
+        if self.operator == "in":
+            return ("category", "boolean", "numeric")
+        return ("boolean", "numeric") if isinstance(self.value, bool) else ("technologies",)
+
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> Predicate:
-        """Rebuild what :meth:`to_dict` wrote; ``value`` may also be JSON text of a traits table row."""
-        return cls(str(state["feature"]), state["operator"], state.get("value"))
+    def from_dict(cls, state: Mapping[str, Any] | Given) -> Predicate:
+        """Rebuild what :meth:`to_dict` wrote; other keys don't matter.
+
+        Raises
+        ------
+        ConfigError
+            The feature, the operator or a value in the form that the operator needs is missing.
+        """
+        given = state if isinstance(state, Given) else Given(state, "condition", error=ConfigError)
+        given.record("feature", "operator", optional=given.entries())
+        operator = given["operator"].choice(OPERATORS)
+        return cls(given["feature"].text(least=1), operator, _value(given, operator))
+
+
+def _value(given: Given, operator: Operator) -> Any:
+    if operator == "is missing":
+        return None
+    given.record("value", optional=given.entries())
+    value = given["value"]
+    if operator == "in":
+        for level in value.each(least=1):
+            if not isinstance(level.value, str):
+                level.number(low=-LARGEST, high=LARGEST)
+    elif operator == "between":
+        ends = [end.number(low=-LARGEST, high=LARGEST) for end in value.each(least=2, most=2) if end.known]
+        if ends != sorted(ends):
+            value.refuse("a lower end that isn't above the upper one")
+    elif not isinstance(value.value, bool):
+        value.text(least=1)
+    return value.value
 
 
 def number_text(value: float) -> str:

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from icp_ml.data.schema import Schema
+from icp_ml.foreign import Given
 from icp_ml.insight import render
+from icp_ml.insight.storedprofile import check_conditions, read_facts, read_table
 
 FORMAT = 1
 TRAIT_COLUMNS = (
@@ -57,7 +60,6 @@ SEGMENT_COLUMNS = (
     "jaccard_stability",
     "decidable",
 )
-_WHOLE = ("direction", "n_accounts", "accounts_needed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +137,21 @@ class Profile:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Profile:
-        """Rebuild what :meth:`to_state` gave."""
-        traits = _frame(state["traits"], TRAIT_COLUMNS)
-        segments = _frame(state["segments"], SEGMENT_COLUMNS) if state["segments"] else empty_segments()
-        return cls(traits, segments, dict(state["facts"]))
+    def from_state(cls, state: Mapping[str, Any] | Given, schema: Schema | None = None) -> Profile:
+        """Rebuild what :meth:`to_state` gave; with a schema, conditions have to fit its features.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range, or a condition is none.
+        """
+        given = Given.of(state, "profile").record("format", "traits", "segments", "facts")
+        if given["format"].whole() != FORMAT:
+            given["format"].refuse(f"format {FORMAT}")
+        traits = read_table(given["traits"], TRAIT_COLUMNS)
+        segments = read_table(given["segments"], SEGMENT_COLUMNS)
+        check_conditions(given, Schema(()) if schema is None else schema)
+        return cls(traits, segments if len(segments) else empty_segments(), read_facts(given["facts"]))
 
 
 def empty_segments() -> pd.DataFrame:
@@ -169,33 +181,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _frame(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:
-    text = {
-        "target",
-        "trait",
-        "feature",
-        "operator",
-        "value",
-        "kind",
-        "role",
-        "proxy_of",
-        "name",
-        "conditions",
-    }
-    columns: dict[str, Any] = {}
-    for name in names:
-        values = [record[name] for record in records]
-        if name in text:
-            columns[name] = pd.Series(values, dtype=object)
-        elif name in _WHOLE:
-            columns[name] = np.array(values, dtype=np.int64)
-        else:
-            columns[name] = np.array(
-                [math.nan if value is None else value for value in values], dtype=np.float64
-            )
-    return pd.DataFrame(columns)
 
 
 def profile_json(profile: Profile) -> str:

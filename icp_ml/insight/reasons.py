@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from icp_ml.data.schema import Schema
 from icp_ml.insight.predicates import number_text
+from icp_ml.model.arrays import check_range, check_shape
 from icp_ml.model.columns import Columns, as_lists, fold_tool, read_columns
 from icp_ml.model.contributions import by_kernel
 
@@ -177,6 +178,8 @@ class _Said:
 
 def _chosen(values: Array, count: int) -> Ints:
     """Return the columns of the largest contributions and then of the smallest, -1 where there are fewer."""
+    if count < 1 or not values.shape[1]:
+        return np.full((len(values), 2 * max(count, 0)), -1, dtype=np.int64)
     if by_kernel(len(values)):
         from icp_ml.insight.reasonkernel import largest
 
@@ -295,6 +298,9 @@ def _stack_texts(
 
 def _strongest(parts: Array, columns: Ints, rows: Ints, signs: Ints) -> tuple[Ints, Array]:
     """Return which of the columns speaks most for the sign of each row asked for, and how much."""
+    check_range("columns of tools", columns, parts.shape[1])
+    check_range("rows", rows, len(parts))
+    check_shape("signs", signs, rows.shape)
     if by_kernel(len(rows)):
         from icp_ml.insight.reasonkernel import strongest
 

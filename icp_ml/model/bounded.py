@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from icp_ml.foreign import Given
 from icp_ml.model.columns import Floats
 from icp_ml.model.linear import LinearModel
 
+LEAST_BOUND = 1e-12
 _NEAR = 1e-6
 
 
@@ -75,6 +77,16 @@ class BoundedModel:
         return {"floor": self.bounds.floor, "gap": self.bounds.gap, "linear": self.linear.to_state()}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> BoundedModel:
-        """Rebuild what :meth:`to_state` wrote."""
-        return cls(LinearModel.from_state(state["linear"]), Bounds(state["floor"], state["gap"]))
+    def from_state(cls, state: Mapping[str, Any] | Given) -> BoundedModel:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range.
+        """
+        given = Given.of(state, "model").record("floor", "gap", "linear")
+        floor, gap = (given[name].number(low=LEAST_BOUND, high=1.0) for name in ("floor", "gap"))
+        if floor + gap >= 1.0:
+            given.refuse("floor and gap of less than 1 together", f"{floor + gap:g}")
+        return cls(LinearModel.from_state(given["linear"]), Bounds(floor, gap))

@@ -5,12 +5,14 @@ Calibrated log-odds are ``slope × log-odds + intercept``: contributions scale w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
+from icp_ml.foreign import Given
 from icp_ml.model.columns import Floats, Ints
 
 Z90 = 1.6448536269514722
@@ -52,10 +54,17 @@ class Calibration:
         return {"slope": self.slope, "intercept": self.intercept, "covariance": list(self.covariance)}
 
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> Calibration:
-        """Rebuild what :meth:`to_dict` wrote."""
-        ss, si, is_, ii = state["covariance"]
-        return cls(state["slope"], state["intercept"], (ss, si, is_, ii))
+    def from_dict(cls, state: Mapping[str, Any] | Given) -> Calibration:
+        """Rebuild what :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, no finite number or out of range.
+        """
+        given = Given.of(state, "calibration").record("slope", "intercept", "covariance")
+        ss, si, is_, ii = given["covariance"].numbers(length=4).tolist()
+        return cls(given["slope"].number(low=0.0), given["intercept"].number(), (ss, si, is_, ii))
 
 
 def log_loss_rows(y: Floats, log_odds: Floats) -> Floats:

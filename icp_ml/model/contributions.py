@@ -12,9 +12,12 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from icp_ml.errors import InputMismatchError
+from icp_ml.model.arrays import check_finite, check_range, check_shape
 from icp_ml.model.columns import Floats, Ints
 from icp_ml.model.fasttree.parse import CATEGORICAL, DEFAULT_LEFT, MISSING_NAN, MISSING_ZERO, Forest
 
+_SAID = ("steps", "missing")
 KERNEL_ROWS = 2_000
 """Rows from which numba is worth its import."""
 
@@ -57,11 +60,42 @@ class StepTables:
         Expected value per bag.
     n_columns
         Number of encoded columns.
+
+    Raises
+    ------
+    InputMismatchError
+        If a table's column is none of the encoded ones, its lists have other lengths than its thresholds and
+        the bag want, thresholds don't rise or a number isn't finite: compiled code relies on all of these.
     """
 
     tables: tuple[StepTable, ...]
     base: Floats
     n_columns: int
+
+    def __post_init__(self) -> None:
+        n_bags = len(self.base)
+        check_shape("base values", self.base, (max(n_bags, 1),))
+        check_finite("base values", self.base)
+        if not self.tables:
+            return
+        check_range("columns of steps", np.array([table.column for table in self.tables]), self.n_columns)
+        for table in self.tables:
+            shape = (len(table.thresholds) + 1, n_bags)
+            fits = table.steps.shape == shape and table.missing.shape == (n_bags,) and shape[0] > 1
+            if not fits or not (table.slopes is None or table.slopes.shape == shape):
+                check_shape(f"thresholds of column {table.column}", table.thresholds, (max(1, shape[0] - 1),))
+                check_shape(f"steps of column {table.column}", table.steps, shape)
+                check_shape(f"steps of unknown values of column {table.column}", table.missing, (n_bags,))
+                check_shape(f"slopes of column {table.column}", np.asarray(table.slopes), shape)
+        cuts = np.concatenate([table.thresholds for table in self.tables])
+        rises = cuts[1:] > cuts[:-1]
+        rises[np.cumsum([len(table.thresholds) for table in self.tables[:-1]], dtype=np.int64) - 1] = True
+        if np.isnan(cuts).any() or not rises.all():
+            raise InputMismatchError(
+                "expected rising thresholds of steps, found others: save the model again"
+            )
+        check_finite("steps", *(np.concatenate([getattr(t, name) for t in self.tables]) for name in _SAID))
+        check_finite("slopes", *(table.slopes for table in self.tables if table.slopes is not None))
 
     def raw(self, X: Floats) -> Floats:
         """Return log-odds averaged over bags."""
@@ -95,6 +129,10 @@ class StepTables:
         return _flat(self.tables, self.base, bags=True)
 
     def _look_up(self, X: Floats, flat: _Flat, parts: Floats, scale: float) -> Floats:
+        if X.ndim != 2 or X.shape[1] != self.n_columns:
+            check_shape("encoded rows", X, (len(X), self.n_columns))
+        if len(parts):
+            check_shape("contributions", parts, X.shape[::-1])
         totals = np.repeat(flat.base[:, None], len(X), axis=1)
         if by_kernel(len(X)):
             from icp_ml.model.stepkernel import look_up
@@ -187,6 +225,8 @@ def add_bags(bags: Floats) -> Floats:
 
 def sums_by_source(parts: Floats, source_of: Ints, n_sources: int) -> Floats:
     """Add up contributions (rows × encoded columns) by the source of each column; rows × sources."""
+    check_shape("sources", source_of, (min(len(source_of), parts.shape[1]),))
+    check_range("sources", source_of, n_sources)
     summed = np.zeros((n_sources, len(parts)))
     if by_kernel(len(parts)):
         from icp_ml.model.stepkernel import add_up

@@ -7,6 +7,7 @@ technologies column becomes a flag per frequent tool, the number of rare tools a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import pandas as pd
 
 from icp_ml.data import ladders
 from icp_ml.data.schema import Schema
+from icp_ml.foreign import Given
 from icp_ml.model.columns import Categories, Columns, Floats, Ints, Tools, read_columns
 from icp_ml.model.folds import group_folds, possible_folds
 from icp_ml.model.plans import CategoryPlan, Part, ToolPlan
@@ -27,6 +29,7 @@ RATE_ABOVE = 8
 MAX_TOOLS = 300
 PRIOR_ACCOUNTS = 20.0
 RATE_FOLDS = 5
+MOST_COLUMNS = 50_000
 
 
 class Encoder:
@@ -202,17 +205,30 @@ class Encoder:
         return {"schema": self.schema.to_dict(), "plans": plans}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Encoder:
-        """Rebuild what :meth:`to_state` wrote."""
+    def from_state(cls, state: Mapping[str, Any] | Given) -> Encoder:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range, or plans and features don't go together.
+        """
+        given = Given.of(state, "encoder").record("schema", "plans")
+        schema = Schema.from_dict(given["schema"])
+        wanted = {
+            feature.name: "category" if feature.kind == "category" else "tools"
+            for feature in schema.features
+            if feature.kind in ("category", "technologies")
+        }
+        stored = given["plans"].record(*wanted).entries()
         plans: dict[str, CategoryPlan | ToolPlan] = {}
-        for name, stored in state["plans"].items():
-            fields: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in stored.items()
-                if key != "kind"
-            }
-            plans[name] = CategoryPlan(**fields) if stored["kind"] == "category" else ToolPlan(**fields)
-        return cls(Schema.from_dict(state["schema"]), plans)
+        for name, plan in stored.items():
+            plan.record("kind", optional=plan.entries())["kind"].choice([wanted[name]])
+            plans[name] = (CategoryPlan if wanted[name] == "category" else ToolPlan).from_state(plan)
+        encoder = cls(schema, plans)
+        if len(encoder.parts) > MOST_COLUMNS:
+            given["plans"].refuse(f"at most {MOST_COLUMNS:,} encoded columns", f"{len(encoder.parts):,}")
+        return encoder
 
     def _replace_rates(
         self,

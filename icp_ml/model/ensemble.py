@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from icp_ml.errors import BundleError
+from icp_ml.foreign import Given, shown
 from icp_ml.model.calibration import Z90, Calibration
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import add_bags
@@ -17,6 +18,8 @@ from icp_ml.model.encoding import Encoder
 from icp_ml.model.members import Member, member_from_state
 
 BASELINE = "logistic"
+MOST_MEMBERS, MOST_NAME = 100, 200
+_NEAR_ONE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -123,31 +126,80 @@ class Ensemble:
         return state, texts
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], texts: dict[str, str]) -> Ensemble:
-        """Rebuild what :meth:`to_state` gave.
+    def from_state(
+        cls, state: Mapping[str, Any] | Given, texts: Mapping[str, str], target: str = ""
+    ) -> Ensemble:
+        """Rebuild what :meth:`to_state` gave; ``target`` names the files of texts in errors.
 
         Raises
         ------
         BundleError
-            If a model text is missing or unreadable.
+            If a field is missing, of another type or out of range, members, weights and encoder don't go
+            together, or a model text is missing or unreadable.
         """
-        needed = [key for member in state["members"].values() for key in member["texts"]]
-        missing = [key for key in needed if key not in texts]
-        if missing:
-            raise BundleError(
-                f"expected {len(needed)} model texts, {len(missing)} are missing: {missing[:5]}; "
-                "save the model again",
-                missing=missing,
-            )
-        baseline = state["baseline"]
-        return cls(
-            encoder=Encoder.from_state(state["encoder"]),
-            members={
-                name: member_from_state(member, [texts[key] for key in member["texts"]])
-                for name, member in state["members"].items()
-            },
-            weights={name: float(weight) for name, weight in state["weights"].items()},
-            calibration=Calibration.from_dict(state["calibration"]),
-            baseline=None if baseline is None else Calibration.from_dict(baseline),
-            bag_variance=float(state["bag_variance"]),
+        given = Given.of(state, "ensemble").record(
+            "encoder", "members", "weights", "calibration", "baseline", "bag_variance"
         )
+        encoder = Encoder.from_state(given["encoder"])
+        stored = given["members"].entries(least=1, most=MOST_MEMBERS)
+        own = _texts_of(given["members"], stored, texts)
+        members: dict[str, Member] = {
+            name: member_from_state(
+                member,
+                [texts[key] for key in own[name]],
+                len(encoder.parts),
+                [f"{target}.{key}.txt" if target else key for key in own[name]],
+            )
+            for name, member in stored.items()
+        }
+        baseline = given.get("baseline")
+        if baseline is not None and BASELINE not in members:
+            baseline.refuse(f"null without a member {BASELINE!r}")
+        return cls(
+            encoder=encoder,
+            members=members,
+            weights=_weights(given["weights"], stored),
+            calibration=Calibration.from_dict(given["calibration"]),
+            baseline=None if baseline is None else Calibration.from_dict(baseline),
+            bag_variance=given["bag_variance"].number(low=0.0),
+        )
+
+
+def _texts_of(
+    given: Given, stored: Mapping[str, Given], texts: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the names of the texts of each member; each text belongs to one."""
+    keys = {
+        name: member.record("texts", optional=member.entries())["texts"].texts(longest=MOST_NAME)
+        for name, member in stored.items()
+    }
+    needed = [key for own in keys.values() for key in own]
+    given.once(needed)
+    missing = [key for key in needed if key not in texts]
+    if missing:
+        raise BundleError(
+            f"expected {len(needed)} model texts, {len(missing)} are missing: {missing[:5]}; "
+            "save the model again",
+            missing=missing,
+        )
+    return keys
+
+
+def _weights(given: Given, stored: Mapping[str, Given]) -> dict[str, float]:
+    """Return convex weights of members that are bags of one size."""
+    weights = {}
+    for name, weight in given.entries(least=1).items():
+        if name not in stored:
+            weight.refuse(f"a weight of one of the members {', '.join(stored)}", f"one of {shown(name)}")
+        weights[name] = weight.number(low=0.0, high=1.0)
+    if abs(sum(weights.values()) - 1.0) > _NEAR_ONE:
+        given.refuse("weights that add up to 1", f"{sum(weights.values()):g}")
+    sizes = {name: _bags(stored[name]) for name in weights}
+    if len(set(sizes.values())) > 1:
+        given.refuse("weights of members that are bags of one size", f"sizes {sorted(set(sizes.values()))}")
+    return weights
+
+
+def _bags(member: Given) -> int:
+    models = member.get("models")
+    return len(member["texts"].value if models is None else models.value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from icp_ml.foreign import LARGEST, Given
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTable, StepTables
 
@@ -72,20 +74,39 @@ class LinearModel:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> LinearModel:
-        """Rebuild what :meth:`to_state` wrote."""
+    def from_state(cls, state: Mapping[str, Any] | Given) -> LinearModel:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type, length or range, or a column is flagged twice.
+        """
+        given = Given.of(state, "model").record(
+            "knots", "centre", "coefficients", "flagged", "flag_centre", "flag_coefficients", "intercept"
+        )
+        coefficients = given["coefficients"].numbers(least=1)
+        n_columns = len(coefficients)
+        flagged = given["flagged"].wholes(high=n_columns - 1, most=n_columns).tolist()
+        given["flagged"].once(list(map(str, flagged)))
         return cls(
             knots=tuple(
-                None if pair is None else (np.array(pair[0], float), np.array(pair[1], float))
-                for pair in state["knots"]
+                _knots(pair) if pair.known else None
+                for pair in given["knots"].each(least=n_columns, most=n_columns)
             ),
-            centre=np.array(state["centre"], float),
-            coefficients=np.array(state["coefficients"], float),
-            flagged=tuple(state["flagged"]),
-            flag_centre=np.array(state["flag_centre"], float),
-            flag_coefficients=np.array(state["flag_coefficients"], float),
-            intercept=float(state["intercept"]),
+            centre=given["centre"].numbers(low=-LARGEST, high=LARGEST, length=n_columns),
+            coefficients=coefficients,
+            flagged=tuple(flagged),
+            flag_centre=given["flag_centre"].numbers(low=0.0, high=1.0, length=len(flagged)),
+            flag_coefficients=given["flag_coefficients"].numbers(length=len(flagged)),
+            intercept=given["intercept"].number(),
         )
+
+
+def _knots(given: Given) -> tuple[Floats, Floats]:
+    at, heights = given.each(least=2, most=2)
+    values = at.numbers(low=-LARGEST, high=LARGEST, least=1, rising=True)
+    return values, heights.numbers(length=len(values))
 
 
 def tables_of(models: tuple[LinearModel, ...]) -> StepTables:
@@ -96,9 +117,19 @@ def tables_of(models: tuple[LinearModel, ...]) -> StepTables:
     for bag, model in enumerate(models):
         flags[bag, list(model.flagged)] = model.flag_coefficients
         flag_centres[bag, list(model.flagged)] = model.flag_centre
-    says = np.array([model.coefficients for model in models]).any(axis=0) | flags.any(axis=0)
+    sizes = np.array([model.coefficients for model in models])
+    says = sizes.any(axis=0) | flags.any(axis=0)
+    # Most columns are flags without a knot: one line each, all of them worked out together.
+    straight = [all(model.knots[j] is None for model in models) for j in range(n_columns)]
+    levels = sizes * (0.0 - np.array([model.centre for model in models])) - flags * flag_centres
+    missing, twice = flags * (1.0 - flag_centres), np.zeros(2, dtype=np.int64)
     return StepTables(
-        tuple(_table(j, models, flags[:, j], flag_centres[:, j]) for j in np.flatnonzero(says).tolist()),
+        tuple(
+            StepTable(j, np.zeros(1), levels[:, j + twice].T, missing[:, j], sizes[:, j + twice].T)
+            if straight[j]
+            else _table(j, models, flags[:, j], flag_centres[:, j])
+            for j in np.flatnonzero(says).tolist()
+        ),
         np.array([model.intercept for model in models]),
         n_columns,
     )

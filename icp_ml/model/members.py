@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,17 +10,29 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from icp_ml.errors import BundleError, InputMismatchError
+from icp_ml.foreign import MOST, Given
 from icp_ml.model import linear, steps
 from icp_ml.model.bounded import BoundedModel, Bounds
 from icp_ml.model.columns import Floats
 from icp_ml.model.contributions import StepTables, add_bags, compile_steps
 from icp_ml.model.estimator import booster_from_text
-from icp_ml.model.fasttree.parse import Forest, parse_model
+from icp_ml.model.fasttree.sound import SAVED, STUMPS
 from icp_ml.model.linear import LinearModel
 from icp_ml.model.steps import StepModel
+from icp_ml.model.treetexts import read_texts
 
 if TYPE_CHECKING:
     from icp_ml.model.fasttree.bags import BaggedTrees
+
+
+MOST_MODELS = 10_000
+_FIELDS = {
+    "additive": ("n_columns",),
+    "trees": (),
+    "steps": ("n_columns", "models"),
+    "linear": ("models",),
+    "bounded": ("models",),
+}
 
 
 class Member(Protocol):
@@ -52,6 +65,11 @@ class _Tabled:
     tables: StepTables
 
     @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return self.tables.n_columns
+
+    @property
     def base(self) -> float:
         """Expected log-odds, averaged over the bag."""
         return float(self.tables.base.mean())
@@ -77,9 +95,9 @@ class AdditiveMember(_Tabled):
     tables: StepTables
 
     @classmethod
-    def from_texts(cls, texts: tuple[str, ...], n_columns: int) -> AdditiveMember:
-        """Compile the step tables of model texts."""
-        return cls(texts, compile_steps([_forest(text) for text in texts], n_columns))
+    def from_texts(cls, texts: tuple[str, ...], n_columns: int, names: Sequence[str] = ()) -> AdditiveMember:
+        """Compile the step tables of model texts; ``names`` are those of their files, for errors."""
+        return cls(texts, compile_steps(read_texts(texts, STUMPS, n_columns, names), n_columns))
 
     def to_state(self) -> tuple[dict[str, Any], list[str]]:
         """Return a JSON-able dict and LightGBM texts."""
@@ -115,16 +133,22 @@ class TreeMember:
     ----------
     texts
         LightGBM texts, one per booster.
+    n_columns
+        Number of encoded columns; None takes that of the first text.
+    names
+        Names of their files, for errors.
 
     Raises
     ------
     BundleError
-        If a text isn't that of a LightGBM model.
+        If a text isn't that of a LightGBM model, isn't sound, or is one for other columns.
     """
 
-    def __init__(self, texts: tuple[str, ...]) -> None:
+    def __init__(
+        self, texts: tuple[str, ...], n_columns: int | None = None, names: Sequence[str] = ()
+    ) -> None:
         self.texts = texts
-        self._forests = [_forest(text) for text in texts]
+        self._forests = read_texts(texts, SAVED, n_columns, names)
         self._tables: BaggedTrees | None = None
         self._lock = Lock()
 
@@ -156,6 +180,11 @@ class TreeMember:
         """Add scaled contributions to ``parts``; return log-odds and those of each booster."""
         bags = self._compiled().add_to(parts, X, scale / len(self.texts))
         return add_bags(bags) / len(bags), bags
+
+    @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return len(self._forests[0].feature_names)
 
     def _compiled(self) -> BaggedTrees:
         if self._tables is None:
@@ -208,6 +237,11 @@ class BoundedMember:
         return cls(models, linear.tables_of(tuple(model.linear for model in models)), Bounds(floor, gap))
 
     @property
+    def n_columns(self) -> int:
+        """Number of encoded columns."""
+        return self.tables.n_columns
+
+    @property
     def base(self) -> float:
         """Log-odds of an account that is average in everything."""
         return float(self.bounds.log_odds(self.tables.base.mean()))
@@ -239,30 +273,72 @@ class BoundedMember:
         return {"kind": "bounded", "models": [model.to_state() for model in self.models]}, []
 
 
-def member_from_state(state: dict[str, Any], texts: list[str]) -> Member:
+AnyMember = AdditiveMember | StepMember | TreeMember | LinearMember | BoundedMember
+
+
+def member_from_state(
+    state: Mapping[str, Any] | Given,
+    texts: Sequence[str],
+    n_columns: int | None = None,
+    names: Sequence[str] = (),
+) -> AnyMember:
     """Rebuild a member from what its ``to_state`` gave.
+
+    Parameters
+    ----------
+    state
+        What ``to_state`` gave, with or without the names of the texts.
+    texts
+        LightGBM texts, one per booster.
+    n_columns
+        Number of encoded columns; None takes the member's own.
+    names
+        Names of the files of the texts, for errors.
 
     Raises
     ------
     BundleError
-        If a text isn't that of a LightGBM model.
+        If a field is missing, of another type or out of range, models don't go together, or a text isn't
+        that of a LightGBM model of these columns.
     """
-    if state["kind"] == "linear":
-        return LinearMember.from_models(tuple(map(LinearModel.from_state, state["models"])))
-    if state["kind"] == "bounded":
-        return BoundedMember.from_models(tuple(map(BoundedModel.from_state, state["models"])))
-    if state["kind"] == "steps":
-        return StepMember.from_models(tuple(map(StepModel.from_state, state["models"])), state["n_columns"])
-    if state["kind"] == "additive":
-        return AdditiveMember.from_texts(tuple(texts), state["n_columns"])
-    return TreeMember(tuple(texts))
-
-
-def _forest(text: str) -> Forest:
+    given = Given.of(state, "member")
+    given.record("kind", optional=("models", "n_columns", "texts"))
+    kind = given["kind"].choice(list(_FIELDS))
+    given.record("kind", *_FIELDS[kind], optional=("texts",))
+    if bool(texts) == ("models" in _FIELDS[kind]):
+        given.refuse("models in it or model texts of its own, not both", f"{len(texts)} texts")
     try:
-        return parse_model(text)
-    except (InputMismatchError, KeyError, ValueError) as problem:
+        member = _read_member(kind, given, tuple(texts), names)
+    except InputMismatchError as problem:
         raise BundleError(
-            f"expected the text of a LightGBM model, found something else ({problem}): save it again",
-            n_characters=len(text),
+            f"{names[0] if names else given.file or 'model'}: {problem}", **problem.facts
         ) from problem
+    if n_columns is not None and member.n_columns != n_columns:
+        given.refuse(f"models of {n_columns:,} encoded columns", f"models of {member.n_columns:,}")
+    return member
+
+
+def _read_member(kind: str, given: Given, texts: tuple[str, ...], names: Sequence[str]) -> AnyMember:
+    if kind == "additive":
+        return AdditiveMember.from_texts(texts, given["n_columns"].whole(low=1, high=MOST), names)
+    if kind == "trees":
+        return TreeMember(texts, None, names)
+    models = given["models"].each(least=1, most=MOST_MODELS)
+    if kind == "steps":
+        n_columns = given["n_columns"].whole(low=1, high=MOST)
+        return StepMember.from_models(
+            tuple(StepModel.from_state(model, n_columns) for model in models), n_columns
+        )
+    if kind == "linear":
+        linear_read = tuple(map(LinearModel.from_state, models))
+        _same_width(given, linear_read)
+        return LinearMember.from_models(linear_read)
+    bounded_read = tuple(map(BoundedModel.from_state, models))
+    _same_width(given, [model.linear for model in bounded_read])
+    return BoundedMember.from_models(bounded_read)
+
+
+def _same_width(given: Given, models: Sequence[LinearModel]) -> None:
+    widths = sorted({len(model.coefficients) for model in models})
+    if len(widths) > 1:
+        given["models"].refuse("models of as many encoded columns", f"models of {widths[:5]}")

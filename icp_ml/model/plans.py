@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from icp_ml.foreign import Given
+from icp_ml.model.arrays import check_shape
 from icp_ml.model.columns import Categories, Floats, Tools
 from icp_ml.model.contributions import by_kernel
+
+MOST_LEVELS, MOST_TOOLS = 1_000, 10_000
+"""Most flags of a stored plan; see ``encoding`` for how many are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,32 @@ class CategoryPlan:
     known: tuple[str, ...]
     ranks: dict[str, int] | None = None
 
+    @classmethod
+    def from_state(cls, given: Given) -> CategoryPlan:
+        """Read what ``dataclasses.asdict`` gave, and the kind."""
+        given.record(
+            "kind",
+            "levels",
+            "other",
+            "missing",
+            "rates",
+            "missing_rate",
+            "base",
+            "known",
+            optional=("ranks",),
+        )
+        rates, ranks = given.get("rates"), given.get("ranks")
+        return cls(
+            levels=given["levels"].texts(most=MOST_LEVELS, distinct=True),
+            other=given["other"].flag(),
+            missing=given["missing"].flag(),
+            rates=None if rates is None else {name: rate.number() for name, rate in rates.entries().items()},
+            missing_rate=given["missing_rate"].number(),
+            base=given["base"].number(),
+            known=given["known"].texts(distinct=True),
+            ranks=None if ranks is None else {name: rank.whole() for name, rank in ranks.entries().items()},
+        )
+
     def parts(self, feature: str) -> list[Part]:
         """Return the encoded columns of a feature."""
         parts = [Part(feature, "level", level) for level in self.levels]
@@ -83,11 +114,14 @@ class CategoryPlan:
 
     def encode(self, column: Categories, into: Floats) -> None:
         """Write the columns of :meth:`parts`, which are 0 so far."""
+        flags = bool(self.other) + bool(self.missing)
+        width = len(self.levels) + flags + (self.ranks is not None) + (self.rates is not None)
+        check_shape("columns of a category", into, (len(column.codes), width))
         place = {level: j for j, level in enumerate(self.levels)}
         n_levels = len(self.levels)
         # column of each code: a level's own, the one after them for all others, the one after that if missing
         other = n_levels if self.other else -1
-        missing = n_levels + int(self.other) if self.missing else -1
+        missing = n_levels + bool(self.other) if self.missing else -1
         lookup = np.array([place.get(level, other) for level in column.levels] + [missing], dtype=np.int64)
         if by_kernel(len(column.codes)):
             from icp_ml.model.encodekernel import flag
@@ -127,6 +161,16 @@ class ToolPlan:
     missing: bool
     known: tuple[str, ...]
 
+    @classmethod
+    def from_state(cls, given: Given) -> ToolPlan:
+        """Read what ``dataclasses.asdict`` gave, and the kind."""
+        given.record("kind", "tools", "missing", "known")
+        return cls(
+            tools=given["tools"].texts(most=MOST_TOOLS, distinct=True),
+            missing=given["missing"].flag(),
+            known=given["known"].texts(distinct=True),
+        )
+
     def parts(self, feature: str) -> list[Part]:
         """Return the encoded columns of a feature."""
         parts = [Part(feature, "tool", tool) for tool in self.tools]
@@ -136,6 +180,7 @@ class ToolPlan:
     def encode(self, column: Tools, into: Floats) -> None:
         """Write the columns of :meth:`parts`, which are 0 so far."""
         n_tools = len(self.tools)
+        check_shape("columns of tools", into, (len(column.known), n_tools + 2 + bool(self.missing)))
         place = {name: code for code, name in enumerate(column.names)}
         flags = np.full(len(column.names), -1, dtype=np.int64)
         for j, tool in enumerate(self.tools):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from icp_ml.data.schema import KEYS, Feature, Schema
 from icp_ml.errors import InputMismatchError
+from icp_ml.foreign import Given
 from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
 from icp_ml.model.columns import Columns, Floats, columns_from_matrix, infer_schema, read_columns
 from icp_ml.model.contributions import sums_by_source
@@ -22,6 +23,7 @@ from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
 from icp_ml.model.fitting import CV_NUMBERS, Learnt, fit_model, parallel
 from icp_ml.model.outcome import read_weights, two_classes
+from icp_ml.model.stored import classifier_state
 
 BLOCK_ROWS = 16_384
 
@@ -368,19 +370,20 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return state, texts
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], texts: dict[str, str]) -> PropensityClassifier:
+    def from_state(cls, state: Mapping[str, Any] | Given, texts: Mapping[str, str]) -> PropensityClassifier:
         """Rebuild what :meth:`to_state` gave; scores are equal to the last bit.
 
         Raises
         ------
         BundleError
-            If a model text is missing or unreadable.
+            If a field is missing or out of range, or a text is missing or unreadable.
         """
-        return cls.around(Ensemble.from_state(state["ensemble"], texts), state)
+        given = classifier_state(state)
+        return cls.around(Ensemble.from_state(given["ensemble"], texts), given.value)
 
     @classmethod
-    def around(cls, ensemble: Ensemble, state: dict[str, Any]) -> PropensityClassifier:
-        """Put the classifier of a state around its ensemble."""
+    def around(cls, ensemble: Ensemble, state: Mapping[str, Any]) -> PropensityClassifier:
+        """Put the classifier of a state that was checked around its ensemble."""
         params = state["params"]
         model = cls(**{**params, "candidates": tuple(params["candidates"])})
         model.classes_ = np.array(state["classes"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from icp_ml.foreign import LARGEST, MOST, Given
 from icp_ml.model.columns import Floats, Ints
 from icp_ml.model.contributions import StepTable, StepTables
 
@@ -50,14 +52,23 @@ class StepModel:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> StepModel:
-        """Rebuild what :meth:`to_state` wrote."""
+    def from_state(cls, state: Mapping[str, Any] | Given, n_columns: int = MOST) -> StepModel:
+        """Rebuild what :meth:`to_state` wrote, of so many encoded columns.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type, length or range.
+        """
+        given = Given.of(state, "model").record("columns", "thresholds", "sizes", "shares", "intercept")
+        columns = given["columns"].wholes(high=n_columns - 1)
+        n = len(columns)
         return cls(
-            np.array(state["columns"], dtype=np.int64),
-            np.array([np.nan if t is None else t for t in state["thresholds"]], dtype=np.float64),
-            np.array(state["sizes"], dtype=np.float64),
-            np.array(state["shares"], dtype=np.float64),
-            float(state["intercept"]),
+            columns,
+            given["thresholds"].numbers(low=-LARGEST, high=LARGEST, length=n, gaps=True),
+            given["sizes"].numbers(length=n),
+            given["shares"].numbers(low=0.0, high=1.0, length=n),
+            given["intercept"].number(),
         )
 
 

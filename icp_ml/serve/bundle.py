@@ -8,13 +8,18 @@ from typing import Any
 
 from icp_ml.data.schema import Schema
 from icp_ml.errors import BundleError
+from icp_ml.foreign import Given, shown
 from icp_ml.insight.profile import Profile
-from icp_ml.model.store import read_bundle, write_bundle
+from icp_ml.model.bundlefiles import read_bundle
+from icp_ml.model.store import write_bundle
 from icp_ml.model.stored import StoredPropensities
 from icp_ml.serve.icpmodel import IcpModel, plain
 from icp_ml.serve.reference import Reference
+from icp_ml.serve.storedfacts import read_facts
 
 CONTENT = "icp_model"
+MODEL_TARGETS = ("retained", "expanded")
+MOST_VERSION = 500
 
 
 def save(model: IcpModel, path: str | Path) -> None:
@@ -57,15 +62,29 @@ def load(path: str | Path) -> IcpModel:
             f"expected a model in {path}, found a bundle without model.json: give the folder that save wrote",
             path=str(path),
         )
-    state = parts["model.json"]
-    profile = parts.get("profile.json")
+    given = Given(parts["model.json"], file="model.json").record(
+        "schema", "targets", "reference", "facts", "version", optional=("content",)
+    )
+    if (content := given.get("content")) is not None:
+        content.choice([CONTENT])
+    schema = Schema.from_dict(given["schema"])
+    stored = {target.choice(MODEL_TARGETS): target for target in given["targets"].each(least=1, most=2)}
+    given["targets"].once(given["targets"].value)
+    own = {name: _stored(parts, name, target) for name, target in stored.items()}
+    _refuse_strangers(parts, own)
+    propensities = StoredPropensities(own)
+    for name, ensemble in propensities.ensembles.items():
+        _check_schema(schema, ensemble.encoder.schema, name)
+    reference = Reference.from_state(given["reference"])
+    reference.check_fields(given["reference"], schema, list(own))
+    profile = Given(parts["profile.json"], file="profile.json") if "profile.json" in parts else None
     return IcpModel(
-        schema=Schema.from_dict(state["schema"]),
-        propensities=StoredPropensities({name: _stored(parts, name) for name in state["targets"]}),
-        profile=None if profile is None else Profile.from_state(profile),
-        reference=Reference.from_state(state["reference"]),
-        facts=state["facts"],
-        version=state["version"],
+        schema=schema,
+        propensities=propensities,
+        profile=None if profile is None else Profile.from_state(profile, schema),
+        reference=reference,
+        facts=read_facts(given["facts"]),
+        version=given["version"].text(most=MOST_VERSION),
     )
 
 
@@ -90,9 +109,38 @@ def _parts(model: IcpModel) -> dict[str, Any]:
     return parts
 
 
-def _stored(parts: Mapping[str, Any], name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    entry = parts[f"{name}.json"]
-    return entry["state"], {key: parts[_text_name(name, key)] for key in entry["texts"]}
+def _stored(parts: Mapping[str, Any], name: str, target: Given) -> tuple[Given, dict[str, str]]:
+    """Return the state of a target's classifier and its model texts."""
+    file = f"{name}.json"
+    if file not in parts:
+        target.refuse(f"a target with a file {file}", "none")
+    given = Given(parts[file], file=file).record("state", "texts")
+    keys = given["texts"].texts(distinct=True)
+    for key in keys:
+        if _text_name(name, key) not in parts:
+            given["texts"].refuse("names of model texts in the bundle", shown(key))
+    return given["state"], {key: parts[_text_name(name, key)] for key in keys}
+
+
+def _refuse_strangers(parts: Mapping[str, Any], own: Mapping[str, tuple[Given, Mapping[str, str]]]) -> None:
+    """Refuse files that no part of the model names."""
+    known = {"model.json", "profile.json", *(f"{name}.json" for name in own)}
+    known |= {_text_name(name, key) for name, (_, texts) in own.items() for key in texts}
+    if unknown := sorted(set(parts) - known):
+        raise BundleError(
+            f"expected no other files than those of the model, found {unknown[:5]}: "
+            "get the bundle from where it was made, or save the model again",
+            unknown=unknown,
+        )
+
+
+def _check_schema(schema: Schema, own: Schema, target: str) -> None:
+    """Refuse an encoder whose features aren't the model's: columns belong to features by position."""
+    found = [(feature.name, feature.kind) for feature in own.features]
+    if found != [(feature.name, feature.kind) for feature in schema.features]:
+        Given(found, "state.ensemble.encoder.schema.features", f"{target}.json").refuse(
+            "the features of model.json, in their order", "others"
+        )
 
 
 def _text_name(target: str, key: str) -> str:

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icp_ml.errors import InputMismatchError
+from icp_ml.foreign import Given
+from icp_ml.model.arrays import check_finite, check_shape
 from icp_ml.model.contributions import by_kernel
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +28,7 @@ CHUNK = 4096
 _ROUNDS = 25
 _LEAST_UNIQUE = 0.05
 _RIDGE = 10.0
+_LEAST_STORED, _MOST_LOADING = 0.01, 100.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,10 +64,22 @@ class Factors:
         Shape (n_coordinates, n_factors); factors in falling order of what they explain.
     unique
         Variance of each coordinate that no factor explains, shape (n_coordinates,).
+
+    Raises
+    ------
+    InputMismatchError
+        If shapes don't agree, a number isn't finite or a variance isn't above 0: compiled code relies on it.
     """
 
     loadings: Floats
     unique: Floats
+
+    def __post_init__(self) -> None:
+        check_shape("unique variances", self.unique, (self.unique.size,))
+        check_shape("loadings", self.loadings, (len(self.unique), self.loadings.shape[-1]))
+        check_finite("loadings", self.loadings, self.unique)
+        if self.unique.min(initial=np.inf) <= 0.0:
+            raise InputMismatchError("expected unique variances above 0, found others: save the model again")
 
     @classmethod
     def fit(cls, z: Floats) -> Factors:
@@ -157,6 +173,10 @@ class Factors:
         if groups is None:
             none = np.zeros((0, rows), dtype=bool)
             groups = Groups(none, np.zeros((0, count, count)), np.zeros((count + 2, rows)))
+        check_shape("coordinates", z, (rows, min(z.shape[-1], len(self.unique))))
+        check_shape("what groups add", groups.sums, (count + 2, rows))
+        check_shape("matrices of groups", groups.grams, (len(groups.known), count, count))
+        check_shape("known groups", groups.known, (len(groups.known), rows))
         scores, rest, plain = np.zeros((count, rows)), np.zeros(rows), np.zeros(rows)
         for start in range(0, rows, CHUNK):
             own = slice(start, start + CHUNK)
@@ -198,13 +218,20 @@ class Factors:
         return {"loadings": self.loadings.tolist(), "unique": self.unique.tolist()}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Factors:
-        """Rebuild what :meth:`to_state` wrote."""
-        unique = np.array(state["unique"], dtype=np.float64)
-        loadings = np.array(state["loadings"], dtype=np.float64).reshape(len(unique), -1)
-        if loadings.size == 0:
-            loadings = np.zeros((len(unique), 0))
-        return cls(loadings, unique)
+    def from_state(cls, state: Mapping[str, Any] | Given, n_coordinates: int | None = None) -> Factors:
+        """Rebuild what :meth:`to_state` wrote, of so many coordinates.
+
+        Raises
+        ------
+        BundleError
+            Rows aren't as many or as long as they must be, or numbers are out of range.
+        """
+        given = Given.of(state, "factors").record("loadings", "unique")
+        unique = given["unique"].numbers(low=_LEAST_STORED, high=1.0, length=n_coordinates)
+        rows = given["loadings"].each(least=len(unique), most=len(unique))
+        count = len(rows[0].each(most=MOST_FACTORS)) if rows else 0
+        loadings = [row.numbers(low=-_MOST_LOADING, high=_MOST_LOADING, length=count) for row in rows]
+        return cls(np.array(loadings, dtype=np.float64).reshape(len(unique), count), unique)
 
 
 def _eliminate(gram: Floats, sums: Floats, scores: Floats) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from icp_ml.foreign import LARGEST, Given
+from icp_ml.model.arrays import check_shape
 from icp_ml.model.columns import Categories, Tools
 from icp_ml.model.contributions import by_kernel
 
@@ -27,6 +29,8 @@ KNOTS = 51
 _SHAPES = (0.05, 0.9)
 _PRIOR_SHAPE, _PRIOR_WEIGHT = 0.25, 10.0
 _FEWEST = 1e-300
+_LEAST_SHAPE, _MOST_SHAPE, _MOST_SCORE = 1e-3, 1e3, 100.0
+_MOST_ACCOUNTS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,17 @@ class Tail:
     share: float
     scale: float
     shape: float
+
+    @classmethod
+    def from_state(cls, given: Given) -> Tail:
+        """Read what ``dataclasses.asdict`` gave."""
+        given.record("at", "share", "scale", "shape")
+        return cls(
+            given["at"].number(low=-LARGEST, high=LARGEST),
+            given["share"].number(low=0.0, high=1.0, above=0.0),
+            given["scale"].number(low=0.0, high=LARGEST, above=0.0),
+            given["shape"].number(low=_LEAST_SHAPE, high=_MOST_SHAPE),
+        )
 
 
 def tail_chances(
@@ -131,15 +146,23 @@ class NumberMargin:
         return asdict(self)
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> NumberMargin:
-        """Rebuild what :meth:`to_state` wrote."""
+    def from_state(cls, state: Mapping[str, Any] | Given) -> NumberMargin:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another length or out of range, or knots don't rise.
+        """
+        given = Given.of(state, "margin").record("knots", "scores", "lower", "upper", "low", "high")
+        knots = given["knots"].numbers(low=-LARGEST, high=LARGEST, least=1, rising=True)
         return cls(
-            tuple(state["knots"]),
-            tuple(state["scores"]),
-            Tail(**state["lower"]),
-            Tail(**state["upper"]),
-            state["low"],
-            state["high"],
+            tuple(knots.tolist()),
+            tuple(given["scores"].numbers(low=-_MOST_SCORE, high=_MOST_SCORE, length=len(knots)).tolist()),
+            Tail.from_state(given["lower"]),
+            Tail.from_state(given["upper"]),
+            given["low"].number(low=-LARGEST, high=LARGEST),
+            given["high"].number(low=-LARGEST, high=LARGEST),
         )
 
 
@@ -165,10 +188,12 @@ def normal_scores(margins: Sequence[NumberMargin], values: Sequence[Floats]) -> 
 
 def _between_knots(margins: Sequence[NumberMargin], values: Floats) -> Floats:
     """Return normal scores by the knots alone: lines between them, level beyond; NaN stays."""
+    check_shape("values", values, (len(margins), *values.shape[1:2]))
     scores = np.empty(values.shape)
     in_kernel = by_kernel(values.shape[1])
     for score, margin, own in zip(scores, margins, values, strict=True):
         knots, at = np.array(margin.knots), np.array(margin.scores)
+        check_shape("scores of knots", at, (max(1, len(knots)),))
         with np.errstate(over="ignore"):  # knots as close as subnormal numbers
             slopes = np.diff(at) / np.diff(knots)
         if in_kernel:
@@ -201,6 +226,11 @@ class LevelMargin:
     """
 
     counts: Mapping[str, int]
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, int] | Given) -> LevelMargin:
+        """Read counts."""
+        return cls(_counts(Given.of(state, "levels")))
 
     @classmethod
     def fit(cls, column: Categories) -> LevelMargin:
@@ -293,7 +323,23 @@ class ToolMargin:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> ToolMargin:
-        """Rebuild what :meth:`to_state` wrote."""
-        number = None if state["number"] is None else NumberMargin.from_state(state["number"])
-        return cls(dict(state["counts"]), state["total"], state["alone"], number)
+    def from_state(cls, state: Mapping[str, Any] | Given) -> ToolMargin:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range.
+        """
+        given = Given.of(state, "tools").record("counts", "total", "alone", "number")
+        total, number = given["total"].whole(high=_MOST_ACCOUNTS), given.get("number")
+        return cls(
+            _counts(given["counts"], total),
+            total,
+            given["alone"].whole(high=total),
+            None if number is None else NumberMargin.from_state(number),
+        )
+
+
+def _counts(given: Given, most: int = _MOST_ACCOUNTS) -> dict[str, int]:
+    return {name: count.whole(low=1, high=most) for name, count in given.entries().items()}

@@ -6,7 +6,7 @@ the same account gets the same row alone, among a thousand, today and next year.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import pandas as pd
 
 from icp_ml.data.schema import Schema
 from icp_ml.errors import BundleError
+from icp_ml.foreign import Given
 from icp_ml.model.columns import Columns, read_columns
 from icp_ml.serve.typicality import EDGE, OUT, Typicality
 
@@ -26,7 +27,10 @@ PERCENTILES = np.linspace(0.0, 100.0, 101)
 TIERS = pd.CategoricalDtype(["D", "C", "B", "A"])
 TIER_STARTS = (20.0, 50.0, 80.0)
 APPLICABILITY = pd.CategoricalDtype(["in", "edge", "out"])
+BASES = ("expected_nrr", "p_retained", "p_expanded")
+RATIOS = ("expanded", "flat", "retained", "cap")
 _RATIO_CAP_QUANTILE = 0.99
+_LARGE = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,33 +165,57 @@ class Reference:
         return {
             "quantiles": list(self.quantiles),
             "basis": self.basis,
-            "ratios": {
-                name: _or_none(getattr(ratios, name)) for name in ("expanded", "flat", "retained", "cap")
-            },
+            "ratios": {name: _or_none(getattr(ratios, name)) for name in RATIOS},
             "seen": {name: list(values) for name, values in self.seen.items()},
             "typicality": self.typicality.to_state(),
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Reference:
+    def from_state(cls, state: Mapping[str, Any] | Given) -> Reference:
         """Rebuild what :meth:`to_state` wrote.
 
         Raises
         ------
         BundleError
-            The state was written before applicability was ranked on accounts left out.
+            A field is missing, of another type or out of range, or the state was written before applicability
+            was ranked on accounts left out.
         """
-        if "typicality" not in state:
+        given = Given.of(state, "reference")
+        if isinstance(given.value, dict) and "typicality" not in given.value:
             raise BundleError(
                 "expected a reference with a typicality, found one of an older icp_ml: train the model anew"
             )
+        given.record("quantiles", "basis", "ratios", "seen", "typicality")
+        ratios = {name: given["ratios"].record(*RATIOS).get(name) for name in RATIOS}
         return cls(
-            quantiles=tuple(float(value) for value in state["quantiles"]),
-            basis=str(state["basis"]),
-            ratios=Ratios(**{k: float("nan") if v is None else float(v) for k, v in state["ratios"].items()}),
-            seen={name: tuple(values) for name, values in state["seen"].items()},
-            typicality=Typicality.from_state(state["typicality"]),
+            quantiles=tuple(
+                given["quantiles"].numbers(low=-_LARGE, high=_LARGE, length=len(PERCENTILES)).tolist()
+            ),
+            basis=given["basis"].choice(BASES),
+            ratios=Ratios(
+                **{
+                    name: float("nan") if ratio is None else ratio.number(low=-_LARGE, high=_LARGE)
+                    for name, ratio in ratios.items()
+                }
+            ),
+            seen={name: values.texts() for name, values in given["seen"].entries().items()},
+            typicality=Typicality.from_state(given["typicality"]),
         )
+
+    def check_fields(self, given: Given, schema: Schema, targets: Sequence[str]) -> None:
+        """Refuse what names other fields than a schema has, or ranks by what no target gives."""
+        told = set(schema.of_kind("category", "technologies"))
+        if wrong := sorted(set(self.seen) ^ told):
+            given["seen"].refuse(
+                "the levels and tools of every category and technologies feature", repr(wrong[0])
+            )
+        needed = {"p_retained": ["retained"], "p_expanded": ["expanded"], "expected_nrr": ["retained"]}
+        if not set(needed[self.basis]) <= set(targets):
+            given["basis"].refuse(f"what the targets {', '.join(targets)} give")
+        used = ("expanded", "flat") if "expanded" in targets else ("retained",)
+        if self.basis == "expected_nrr" and not all(np.isfinite(getattr(self.ratios, name)) for name in used):
+            given["ratios"].refuse(f"the ratios {' and '.join(used)} for an expected NRR", "null")
+        self.typicality.detector.check_fields(given["typicality"]["detector"], schema)
 
 
 def tiers(icp_fit: Floats, capped: Flags) -> pd.Categorical:

@@ -19,10 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icp_ml.data.schema import Schema
+from icp_ml.foreign import Given
 from icp_ml.model.columns import Columns
 from icp_ml.serve.factors import Factors
 from icp_ml.serve.fieldtables import FieldTables, standardised
 from icp_ml.serve.margins import LevelMargin, NumberMargin, ToolMargin, normal_scores, surprise_of_scores
+from icp_ml.serve.ranking import Ranking
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -42,62 +45,8 @@ SEED = 20_261
 BLOCK = 16_384
 _FLAG_SHARE = 0.05
 _MOST_FLAGS = 120
-_GRID = np.concatenate([np.linspace(0.0, 0.9, 46), 1.0 - np.geomspace(0.095, 1e-6, 80)])
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Sample of a statistic among accounts that didn't fit it: large is unusual.
-
-    Parameters
-    ----------
-    values, upto
-        Rising values, and the share of accounts at or above each.
-    scale
-        Mean step beyond the 95th percentile, by which the tail is carried on beyond the largest value.
-    """
-
-    values: tuple[float, ...]
-    upto: tuple[float, ...]
-    scale: float
-
-    @classmethod
-    def fit(cls, sample: Floats, *, steepest: float = np.inf) -> Ranking:
-        """Rank a sample.
-
-        Parameters
-        ----------
-        sample
-            The statistic of accounts that didn't fit it.
-        steepest
-            Largest ``scale``; 1 for a statistic that is a surprise in nats itself.
-        """
-        n = len(sample)
-        unique, counts = np.unique(sample, return_counts=True)
-        above = (np.cumsum(counts[::-1])[::-1] + 0.5) / (n + 1.0)
-        high = float(np.quantile(sample, 0.95))
-        beyond = sample[sample > high] - high
-        scale = float(beyond.mean()) if len(beyond) else 1.0
-        if len(unique) > len(_GRID):
-            places = np.searchsorted(-above, -(1.0 - _GRID), side="left")
-            chosen = np.unique(np.clip(np.append(places, [0, len(unique) - 1]), 0, len(unique) - 1))
-            unique, above = unique[chosen], above[chosen]
-        return cls(tuple(unique.tolist()), tuple(above.tolist()), float(np.clip(scale, 1e-9, steepest)))
-
-    def surprise(self, values: Floats) -> Floats:
-        """Return ``-log`` of the share of accounts with a value as large."""
-        inside = np.interp(values, self.values, -np.log(self.upto))
-        beyond = np.maximum(values - self.values[-1], 0.0) / self.scale
-        return np.asarray(inside + beyond)
-
-    def to_state(self) -> dict[str, Any]:
-        """Return a plain dict for JSON."""
-        return {"values": list(self.values), "upto": list(self.upto), "scale": self.scale}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Ranking:
-        """Rebuild what :meth:`to_state` wrote."""
-        return cls(tuple(state["values"]), tuple(state["upto"]), state["scale"])
+_STORED_FLAGS = 10_000
+_LEAST_SHARE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +166,47 @@ class Detector:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Detector:
-        """Rebuild what :meth:`to_state` wrote."""
-        return cls(
-            {name: NumberMargin.from_state(part) for name, part in state["numbers"].items()},
-            {name: LevelMargin(dict(counts)) for name, counts in state["levels"].items()},
-            {name: ToolMargin.from_state(part) for name, part in state["tools"].items()},
-            dict(state["known"]),
-            tuple((name, level, share) for name, level, share in state["flags"]),
-            Factors.from_state(state["factors"]),
+    def from_state(cls, state: Mapping[str, Any] | Given) -> Detector:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range, or margins, flags and factors don't go
+            together.
+        """
+        given = Given.of(state, "detector").record("numbers", "levels", "tools", "known", "flags", "factors")
+        numbers = {name: NumberMargin.from_state(part) for name, part in given["numbers"].entries().items()}
+        levels = {name: LevelMargin.from_state(part) for name, part in given["levels"].entries().items()}
+        tools = {name: ToolMargin.from_state(part) for name, part in given["tools"].entries().items()}
+        given["known"].record(*numbers, *levels, *tools, optional=given["known"].entries())
+        known = {
+            name: share.number(low=_LEAST_SHARE, high=1.0 - _LEAST_SHARE)
+            for name, share in given["known"].entries().items()
+        }
+        flags = tuple(
+            _read_flag(flag, {**levels, **tools}) for flag in given["flags"].each(most=_STORED_FLAGS)
         )
+        factors = Factors.from_state(given["factors"], len(numbers) + len(flags))
+        return cls(numbers, levels, tools, known, flags, factors)
+
+    def check_fields(self, given: Given, schema: Schema) -> None:
+        """Refuse margins of other fields than a schema has, or of other kinds."""
+        kinds = {feature.name: feature.kind for feature in schema.features}
+        of_kind = {"category": self.levels, "technologies": self.tools}
+        for name, kind in kinds.items():
+            if name not in self.known:
+                given["known"].refuse(f"a share of every feature, such as {name!r}", "none")
+            if kind in of_kind and name not in of_kind[kind]:
+                given.refuse(f"a margin of the {kind} feature {name!r}", "none")
+        for name in (*self.numbers, *self.levels, *self.tools, *self.known):
+            if name not in kinds:
+                given.refuse("fields that are features", f"{name!r}")
+        if wrong := [name for name in self.numbers if kinds[name] in of_kind]:
+            given["numbers"].refuse("numbers and yes/no features", f"{wrong[0]!r}, a {kinds[wrong[0]]}")
+        for way, margins in of_kind.items():
+            if wrong := [name for name in margins if kinds[name] != way]:
+                given.refuse(f"margins of {way} features", f"one of {wrong[0]!r}, a {kinds[wrong[0]]}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -283,14 +263,28 @@ class Typicality:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Typicality:
-        """Rebuild what :meth:`to_state` wrote."""
+    def from_state(cls, state: Mapping[str, Any] | Given) -> Typicality:
+        """Rebuild what :meth:`to_state` wrote.
+
+        Raises
+        ------
+        BundleError
+            A field is missing, of another type or out of range.
+        """
+        given = Given.of(state, "typicality").record("detector", "ways", "joint", "n_accounts")
         return cls(
-            Detector.from_state(state["detector"]),
-            {way: Ranking.from_state(part) for way, part in state["ways"].items()},
-            Ranking.from_state(state["joint"]),
-            state["n_accounts"],
+            Detector.from_state(given["detector"]),
+            {way: Ranking.from_state(part) for way, part in given["ways"].record(*WEIGHTS).entries().items()},
+            Ranking.from_state(given["joint"]),
+            given["n_accounts"].whole(low=1),
         )
+
+
+def _read_flag(given: Given, margins: Mapping[str, LevelMargin | ToolMargin]) -> tuple[str, str, float]:
+    field, level, share = given.each(least=3, most=3)
+    if field.text() not in margins:
+        field.refuse("a category or technologies feature")
+    return field.text(), level.text(), share.number(low=_LEAST_SHARE, high=1.0 - _LEAST_SHARE)
 
 
 def fit_typicality(columns: Columns, groups: npt.NDArray[Any]) -> Typicality:

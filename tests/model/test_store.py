@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from icp_ml.errors import BundleError, OutputError
+from icp_ml.model.bundlefiles import MANIFEST, read_bundle
 from icp_ml.model.propensity import PropensityClassifier
-from icp_ml.model.store import MANIFEST, read_bundle, write_bundle
+from icp_ml.model.store import write_bundle
 
 PARTS = {"model.json": {"slope": 0.1, "names": ["é", None]}, "trees/one.txt": "tree\n"}
 

@@ -21,7 +21,8 @@ from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.margins import NumberMargin, fit_tail, normal_scores, surprise_of_scores, tail_chances
 from icp_ml.serve.reference import applicability_of
 from icp_ml.serve.training import train
-from icp_ml.serve.typicality import EDGE, Ranking, Typicality, fit_typicality
+from icp_ml.serve.ranking import Ranking
+from icp_ml.serve.typicality import EDGE, Typicality, fit_typicality
 from icp_ml.simulation import make_frame, make_prospects
 
 from .conftest import as_dataset, labelled_frame

@@ -13,6 +13,7 @@ from icp_ml.model.fasttree.binning import build_binner
 from icp_ml.model.fasttree.check import refuse_other, sample_rows
 from icp_ml.model.fasttree.compile import compile_tables, pack_forest
 from icp_ml.model.fasttree.engine import Backend, LookUp, Work, each_block, load_engine, table_look_up
+from icp_ml.model.fasttree.groups import MOST_STEPS
 from icp_ml.model.fasttree.parse import Forest
 from icp_ml.model.fasttree.rows import Rows, read_rows
 from icp_ml.model.fasttree.tables import path_dependent
@@ -38,7 +39,7 @@ class BaggedTrees:
         self._engine = load_engine(backend)
         ends = np.cumsum([0, *(len(forest.trees) for forest in forests)]).tolist()
         self._packed = [
-            pack_forest(forest, TABLE_VALUES, (self._binner, left[start:end]))
+            pack_forest(forest, TABLE_VALUES, (self._binner, left[start:end]), MOST_STEPS // len(forests))
             for forest, start, end in zip(forests, ends[:-1], ends[1:], strict=True)
         ]
         self.base = np.array([packed.base for packed in self._packed])

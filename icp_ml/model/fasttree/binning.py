@@ -21,10 +21,12 @@ from icp_ml.model.fasttree.parse import (
     Forest,
     Tree,
 )
+from icp_ml.model.fasttree.sound import check_bins, too_large
 
 ZERO = float(np.float32(1e-35))
 BELOW_ZERO = float(np.nextafter(-ZERO, -np.inf))
-MAX_BINS = 65_535
+MAX_CLASSES = 65_500
+MAX_MEMBERS = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ def build_binner(forest: Forest) -> tuple[Binner, list[list[int]]]:
         or [np.zeros(0, np.int64)]
     )
     node = np.concatenate([np.arange(len(tree.feature)) for tree in forest.trees] or [np.zeros(0, np.int64)])
+    numeric = (decision & CATEGORICAL) == 0
+    threshold = np.concatenate([tree.threshold for tree in forest.trees] or [np.zeros(0)])
+    check_bins(feature[numeric], threshold[numeric])
     left: list[list[int]] = [[0] * len(tree.feature) for tree in forest.trees]
     features = np.unique(feature)
     categorical = np.zeros(len(features), dtype=bool)
@@ -99,12 +104,6 @@ def build_binner(forest: Forest) -> tuple[Binner, list[list[int]]]:
             levels.append(np.zeros(0, dtype=np.uint16))
             edges.append(cuts)
             n_bins[place] = len(cuts) + 2
-        if n_bins[place] > MAX_BINS:
-            raise InputMismatchError(
-                f"expected at most {MAX_BINS} distinct thresholds per feature, found {n_bins[place]} of "
-                f"{forest.feature_names[column]!r}: train with a smaller max_bin",
-                feature=forest.feature_names[column],
-            )
         for i, mask in zip(at, masks, strict=True):
             left[owner[i]][node[i]] = mask
     binner = Binner(
@@ -145,13 +144,18 @@ def _categorical_bins(nodes: list[tuple[Tree, int]]) -> tuple[npt.NDArray[np.uin
         which = int(tree.threshold[i])
         words = tree.cat_words[tree.cat_boundaries[which] : tree.cat_boundaries[which + 1]]
         sets.append(np.unpackbits(words.astype("<u4").view(np.uint8), bitorder="little"))
-    member = np.zeros((max(map(len, sets)), len(sets)), dtype=np.uint8)
+    longest = max(map(len, sets))
+    if longest * len(sets) > MAX_MEMBERS:
+        raise too_large("categories of all splits on a feature", MAX_MEMBERS, longest * len(sets))
+    member = np.zeros((longest, len(sets)), dtype=np.uint8)
     for place, bits in enumerate(sets):
         member[: len(bits), place] = bits
     known = member.any(axis=1)
     member = member[: int(np.flatnonzero(known)[-1]) + 1] if known.any() else member[:0]
     packed = np.packbits(member, axis=1)
     _, first, table = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    if len(first) > MAX_CLASSES:
+        raise too_large("classes of categories", MAX_CLASSES, len(first))
     masks = []
     for place in range(len(nodes)):
         masks.append(sum(1 << int(code) for code in np.flatnonzero(member[first, place])))

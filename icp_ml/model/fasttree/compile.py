@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from icp_ml.model.columns import Floats, Ints
 from icp_ml.model.fasttree.binning import Binner, build_binner
-from icp_ml.model.fasttree.groups import Group, pack_leaves
+from icp_ml.model.fasttree.groups import MOST_STEPS, Effort, Group, pack_leaves
 from icp_ml.model.fasttree.parse import Forest
 from icp_ml.model.fasttree.paths import Leaf, leaf_paths
 from icp_ml.model.fasttree.tables import Patterns, Plan, build_plan, nodes_and_weights
@@ -58,16 +58,20 @@ class Compiled:
 
 
 def pack_forest(
-    forest: Forest, max_values: int, bins: tuple[Binner, list[list[int]]] | None = None
+    forest: Forest,
+    max_values: int,
+    bins: tuple[Binner, list[list[int]]] | None = None,
+    most_steps: int = MOST_STEPS,
 ) -> Packed:
     """Group the leaves of a model, for the largest tables of at most ``max_values`` contributions.
 
-    ``bins`` are those of :func:`build_binner`, if they are shared with other models.
+    ``bins`` are those of :func:`build_binner`, if they are shared with other models, and ``most_steps`` what
+    joining groups may take.
     """
     binner, left = bins or build_binner(forest)
     full = [(1 << bins) - 1 for bins in binner.n_bins.tolist()]
     place_of = {column: place for place, column in enumerate(binner.features.tolist())}
-    groups, wide = _pack(leaf_paths(forest, left, place_of, full), full, max_values)
+    groups, wide = _pack(leaf_paths(forest, left, place_of, full), full, max_values, Effort(most_steps))
     return Packed(
         binner,
         sum(tree.expected_value() for tree in forest.trees),
@@ -94,9 +98,11 @@ def compile_tables(
     )
 
 
-def _pack(trees: list[list[Leaf]], full: list[int], max_values: int) -> tuple[list[Group], list[Leaf]]:
+def _pack(
+    trees: list[list[Leaf]], full: list[int], max_values: int, effort: Effort
+) -> tuple[list[Group], list[Leaf]]:
     for cells in CELLS:
-        groups, wide = pack_leaves(trees, full, cells)
+        groups, wide = pack_leaves(trees, full, cells, effort)
         if sum(group.cells * len(group.classes) for group in groups) <= max_values:
             return groups, wide
     return [], [leaf for leaves in trees for leaf in leaves]

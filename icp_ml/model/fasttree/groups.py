@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from icp_ml.model.fasttree.paths import Leaf
 
@@ -21,6 +20,15 @@ GROWTH = 2.0
 CANDIDATES = 12
 SHARED = 0.4
 MAX_VALUES = 65_535
+MOST_STEPS = 1 << 35
+"""Comparisons of groups that packing may take; after that they stay apart, as exact and slower to look up."""
+
+
+@dataclass(slots=True)
+class Effort:
+    """What packing may still take, see :data:`MOST_STEPS`."""
+
+    left: int = MOST_STEPS
 
 
 @dataclass(slots=True)
@@ -44,7 +52,9 @@ class Group:
         return _cells(self.classes)
 
 
-def pack_leaves(trees: list[list[Leaf]], full: list[int], max_cells: int) -> tuple[list[Group], list[Leaf]]:
+def pack_leaves(
+    trees: list[list[Leaf]], full: list[int], max_cells: int, effort: Effort
+) -> tuple[list[Group], list[Leaf]]:
     """Return groups of at most ``max_cells`` rows, and the leaves with too many features for that.
 
     Parameters
@@ -55,6 +65,8 @@ def pack_leaves(trees: list[list[Leaf]], full: list[int], max_cells: int) -> tup
         All bins of each feature, as bits.
     max_cells
         Rows per table, at least 2.
+    effort
+        What joining groups of different trees may take.
     """
     groups: list[Group] = []
     wide: list[Leaf] = []
@@ -79,21 +91,26 @@ def pack_leaves(trees: list[list[Leaf]], full: list[int], max_cells: int) -> tup
             current = alone
         if current is not None:
             groups.append(current)
-    return _join_across_trees(groups, len(full), max_cells), wide
+    return _join_across_trees(groups, len(full), max_cells, effort), wide
 
 
-def _join_across_trees(groups: list[Group], n_features: int, max_cells: int) -> list[Group]:
+def _join_across_trees(groups: list[Group], n_features: int, max_cells: int, effort: Effort) -> list[Group]:
     """Put each group, largest first, into the earlier one with which it shares most features and has room."""
-    has: npt.NDArray[np.int16] = np.zeros((len(groups), n_features), dtype=np.int16)
+    # 0 and 1 as floats: BLAS counts them faster than numpy does integers.
+    has = np.zeros((len(groups), n_features))
     used = np.zeros(len(groups))
     room = float(np.log2(max_cells)) + 1e-9
     kept: list[Group] = []
     for group in sorted(groups, key=lambda group: -group.cells):
-        mine = np.zeros(n_features, dtype=np.int16)
+        if effort.left <= 0:
+            kept.append(group)
+            continue
+        mine = np.zeros(n_features)
         mine[list(group.classes)] = 1
         size = np.zeros(n_features)
         size[list(group.classes)] = [np.log2(len(classes)) for classes in group.classes.values()]
         n = len(kept)
+        effort.left -= n * n_features
         shared = has[:n] @ mine
         # A feature the other group lacks multiplies its table by all of its classes: a bound from below.
         need = used[:n] + size.sum() - has[:n] @ size
@@ -101,6 +118,7 @@ def _join_across_trees(groups: list[Group], n_features: int, max_cells: int) -> 
         near = near[np.argsort(0.01 * need[near] - shared[near], kind="stable")][:CANDIDATES]
         best: tuple[int, int, int, Classes] | None = None
         for i in near.tolist():
+            effort.left -= _steps(kept[i].classes, group.classes)
             joint = _joined(kept[i].classes, group.classes, max_cells)
             if joint is not None and (best is None or (-int(shared[i]), _cells(joint)) < best[:2]):
                 best = (-int(shared[i]), _cells(joint), i, joint)
@@ -111,9 +129,13 @@ def _join_across_trees(groups: list[Group], n_features: int, max_cells: int) -> 
             place = best[2]
             kept[place].classes = best[3]
             kept[place].leaves.extend(group.leaves)
-            has[place] |= mine
+            has[place] = np.maximum(has[place], mine)
             used[place] = np.log2(best[1])
     return kept
+
+
+def _steps(one: Classes, other: Classes) -> int:
+    return sum(len(one[feature]) * len(classes) for feature, classes in other.items() if feature in one)
 
 
 def _cells(classes: Classes) -> int:
