@@ -123,7 +123,9 @@ def test_json_larger_than_any_model_is_not_read(monkeypatch: pytest.MonkeyPatch)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text('[]{}"\\ae\n', max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('[{"\\', max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text('[{"\\', max_size=3), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 

@@ -85,7 +85,15 @@ def test_the_whole_is_bounded_too(bundle: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     "name",
-    ["Model.json", "more/model.json", "more/manifest.json", "./model.json", "trees//one.txt", "a b.json", "x."],
+    [
+        "Model.json",
+        "more/model.json",
+        "more/manifest.json",
+        "./model.json",
+        "trees//one.txt",
+        "a b.json",
+        "x.",
+    ],
 )
 def test_one_name_is_one_file_and_one_model(bundle: Path, name: str) -> None:
     listed(bundle, name)
@@ -93,7 +101,9 @@ def test_one_name_is_one_file_and_one_model(bundle: Path, name: str) -> None:
         read_bundle(bundle)
 
 
-@pytest.mark.parametrize("name", ["../x.json", "/etc/hostname", "a\x00b", "C:x.json", ".hidden", "a/b/c/d/e.txt"])
+@pytest.mark.parametrize(
+    "name", ["../x.json", "/etc/hostname", "a\x00b", "C:x.json", ".hidden", "a/b/c/d/e.txt"]
+)
 def test_names_stay_inside_the_folder(bundle: Path, name: str) -> None:
     manifest = json.loads((bundle / MANIFEST).read_text())
     manifest["files"][name] = "0" * 64
