@@ -88,7 +88,7 @@ class StepTables:
                 check_shape(f"steps of unknown values of column {table.column}", table.missing, (n_bags,))
                 check_shape(f"slopes of column {table.column}", np.asarray(table.slopes), shape)
         cuts = np.concatenate([table.thresholds for table in self.tables])
-        rises = np.diff(cuts) > 0
+        rises = cuts[1:] > cuts[:-1]
         rises[np.cumsum([len(table.thresholds) for table in self.tables[:-1]], dtype=np.int64) - 1] = True
         if np.isnan(cuts).any() or not rises.all():
             raise InputMismatchError(
