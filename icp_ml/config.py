@@ -6,6 +6,7 @@ message names the nearest key that exists.
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from icp_ml.errors import ConfigError
 from icp_ml.settings import section, unknown
 
 OBJECTIVES = ("probability", "hazard")
+MOST_BYTES = 1_000_000
+MOST_MONTHS, MOST_DAYS, MOST_REASONS, MOST_SEED = 120, 36_525, 100, 2**32 - 1
 QUARTER_ENDS = ((3, 31), (6, 30), (9, 30), (12, 31))
 
 
@@ -252,15 +255,27 @@ def load_config(path: str | Path) -> Config:
     ConfigError
         The file is missing or isn't TOML; a section or key is unknown; a value has the wrong type or range.
     """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"expected the path of a TOML file, found {type(path).__name__}: give icp.toml")
     file = Path(path)
     if not file.is_file():
         raise ConfigError(
             f"expected a TOML file, found nothing at {file}: give the path of icp.toml", path=str(file)
         )
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        with file.open("rb") as stream:
+            raw = stream.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise ConfigError(
+                f"expected settings in {file}, found more than {MOST_BYTES:,} bytes: is it icp.toml?"
+            )
+        content = tomllib.loads(raw.decode("utf-8-sig").replace("\r\n", "\n"))
+    except (ValueError, OSError) as error:
         raise ConfigError(f"expected TOML in {file}, found: {error}", path=str(file)) from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"expected TOML in {file}, found lists in lists in lists", path=str(file)
+        ) from error
     return parse_config(content, base=file.parent)
 
 
@@ -294,11 +309,13 @@ def parse_config(content: Mapping[str, Any], *, base: Path = Path()) -> Config:
         "tracking": TrackingConfig,
         "output": OutputConfig,
     }
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"expected sections with their keys, found {type(content).__name__}")
     for name, values in content.items():
         if name not in sections:
             raise unknown(name, list(sections), what="section", where="the file")
         if not isinstance(values, Mapping):
-            raise ConfigError(f"expected [{name}] to be a section, found the value {values!r}", key=name)
+            raise ConfigError(f"expected [{name}] to be a section, found {reprlib.repr(values)}", key=name)
     chosen = {name: section(kind, name, content.get(name, {})) for name, kind in sections.items()}
     return Config(**chosen, base=base)
 
@@ -306,10 +323,10 @@ def parse_config(content: Mapping[str, Any], *, base: Path = Path()) -> Config:
 def _check_ranges(config: Config) -> None:
     """Refuse values that are of the right type but mean nothing."""
     data = config.data
-    _at_least("data.horizon_months", data.horizon_months, 1)
-    _at_least("data.technology_grace_days", data.technology_grace_days, 0)
-    _at_least("model.reasons", config.model.reasons, 0)
-    _at_least("model.seed", config.model.seed, 0)
+    _within("data.horizon_months", data.horizon_months, 1, MOST_MONTHS)
+    _within("data.technology_grace_days", data.technology_grace_days, 0, MOST_DAYS)
+    _within("model.reasons", config.model.reasons, 0, MOST_REASONS)
+    _within("model.seed", config.model.seed, 0, MOST_SEED)
     if config.model.objective not in OBJECTIVES:
         raise ConfigError(
             f"expected model.objective among {list(OBJECTIVES)}, found {config.model.objective!r}",
@@ -338,6 +355,8 @@ def _check_ranges(config: Config) -> None:
         )
 
 
-def _at_least(key: str, value: int, least: int) -> None:
+def _within(key: str, value: int, least: int, most: int) -> None:
     if value < least:
         raise ConfigError(f"expected {key} to be at least {least}, found {value}", key=key, found=value)
+    if value > most:
+        raise ConfigError(f"expected {key} to be at most {most}, found {value}", key=key, found=value)

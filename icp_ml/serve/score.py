@@ -25,7 +25,7 @@ from icp_ml.model.columns import Columns
 from icp_ml.model.contributions import sums_by_source
 from icp_ml.serve.match import features_of, icp_match
 from icp_ml.serve.reference import tiers
-from icp_ml.serve.scoreinput import Accounts, Features, column_names, read_input
+from icp_ml.serve.scoreinput import Accounts, Features, as_input, column_names, read_input
 
 if TYPE_CHECKING:
     from icp_ml.model.ensemble import Ensemble
@@ -163,6 +163,7 @@ def _scored(model: IcpModel, features: Features, reasons: int) -> tuple[dict[str
     """Return the columns of a score table, text of one value for all rows as that text, and the gaps."""
     if reasons < 0:
         raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
+    features = as_input(features)
     accounts = read_input(features, model.schema)
     read = accounts.columns
     absent = dict.fromkeys(absent_features(model, column_names(features)), read.n_rows)

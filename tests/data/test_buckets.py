@@ -135,10 +135,12 @@ def _text_dates(source: Path) -> None:
     frame.assign(first_seen="01/02/2024").to_parquet(source / "technologies.parquet")
 
 
-def _mixed_ids(source: Path) -> None:
+def _other_columns(source: Path) -> None:
     frame = pd.read_parquet(source / "technologies.parquet")
-    frame.loc[0, "account_id"] = "17.0"
-    frame.to_parquet(source / "technologies.parquet")
+    (source / "technologies.parquet").unlink()
+    (source / "technologies").mkdir()
+    frame.to_parquet(source / "technologies" / "1.parquet")
+    frame.drop(columns="first_seen").to_parquet(source / "technologies" / "2.parquet")
 
 
 def _no_accounts(source: Path) -> None:
@@ -164,7 +166,7 @@ def _two_currencies(source: Path) -> None:
     ("spoil", "error", "message"),
     [
         (_text_dates, TableError, "technologies.first_seen: expected a date type, found"),
-        (_mixed_ids, TableError, "whole floats in all rows or in none, found 1"),
+        (_other_columns, TableError, "expected the same columns in all files of technologies"),
         (_no_accounts, TableError, "expected accounts.parquet"),
         (_no_ids, TableError, "expected a column 'account_id', found"),
         (_strangers, RelationError, "found none of 100 rows"),

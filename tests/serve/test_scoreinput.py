@@ -144,7 +144,7 @@ def never_conformed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"conform was asked for {schema.names}")
 
     monkeypatch.setattr(scoreinput, "conform", refused)
-    monkeypatch.setattr(scoreinput, "to_frame", refused)
+    monkeypatch.setattr(scoreinput, "frame_of", refused)
 
 
 @pytest.mark.usefixtures("never_conformed")
