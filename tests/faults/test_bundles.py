@@ -1,4 +1,4 @@
-"""Bent bundles in child processes: refused by name or scored soundly, with every index of compiled code checked."""
+"""Bent bundles in child processes: refused by name or scored soundly, every index in range."""
 
 from __future__ import annotations
 

@@ -138,9 +138,9 @@ PROFILE: list[tuple[str, Bend]] = [
     ("format", lambda s: s.update(format=2)),
 ]
 SEGMENT = {
-    "name": "n", "conditions": "[]", "target": "retained", "n_accounts": 1, "support": 0.1, "rate": 0.5, "lift": 0.1,
-    "lift_low": 0.0, "lift_high": 0.2, "jaccard_stability": 1.0, "decidable": 1.0,
-}  # fmt: skip
+    **{"name": "n", "conditions": "[]", "target": "retained", "n_accounts": 1, "support": 0.1, "rate": 0.5},
+    **{"lift": 0.1, "lift_low": 0.0, "lift_high": 0.2, "jaccard_stability": 1.0, "decidable": 1.0},
+}
 
 
 def refused(
