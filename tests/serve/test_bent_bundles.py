@@ -77,7 +77,7 @@ MODEL: list[tuple[str, Bend]] = [
     ("seats.knots[1]", lambda s: detector(s)["numbers"]["seats"]["knots"].__setitem__(1, -1e9)),
     ("seats.scores", lambda s: detector(s)["numbers"]["seats"]["scores"].pop()),
     ("upper.shape", lambda s: detector(s)["numbers"]["seats"]["upper"].update(shape=0)),
-    ("numbers", lambda s: detector(s)["numbers"].update(strange=detector(s)["numbers"]["seats"])),
+    ("detector.known", lambda s: detector(s)["numbers"].update(strange=detector(s)["numbers"]["seats"])),
     ("levels.industry", lambda s: detector(s)["levels"]["industry"].update(x=-1)),
     ("ways", lambda s: s["reference"]["typicality"]["ways"].pop("new")),
     ("joint.values", lambda s: s["reference"]["typicality"]["joint"].update(values=[], upto=[])),
@@ -109,7 +109,7 @@ MEMBERS: list[tuple[str, str, Bend]] = [
     ("steps", "columns[0]", lambda m: m["models"][0]["columns"].__setitem__(0, -1)),
     ("steps", "thresholds", lambda m: m["models"][0]["thresholds"].pop()),
     ("steps", "encoded columns", lambda m: m.update(n_columns=m["n_columns"] + 1)),
-    ("linear", "centre", lambda m: m["models"][0]["coefficients"].append(0.5)),
+    ("linear", "knots", lambda m: m["models"][0]["coefficients"].append(0.5)),
     (
         "linear",
         "flagged",
@@ -132,8 +132,8 @@ PROFILE: list[tuple[str, Bend]] = [
         lambda s: s["traits"][0].update(operator="between", value='["a","b"]', feature="seats"),
     ),
     ("a condition of", lambda s: s["traits"][0].update(operator="between", value="[1,2]", feature="stack")),
-    ("segments[0].conditions", lambda s: s["segments"].append({**SEGMENT, "conditions": "__import__(1)"})),
-    ("segments[0].conditions", lambda s: s["segments"].append({**SEGMENT, "conditions": "[{}]"})),
+    ("].conditions", lambda s: s["segments"].append({**SEGMENT, "conditions": "__import__(1)"})),
+    ("].conditions", lambda s: s["segments"].append({**SEGMENT, "conditions": "[{}]"})),
     ("facts.detectable_effect", lambda s: s["facts"].update(detectable_effect=None)),
     ("format", lambda s: s.update(format=2)),
 ]
