@@ -146,7 +146,7 @@ the file from where it was made, or save the model again
         """Return which of the texts allowed it is."""
         if not isinstance(self.value, str) or self.value not in allowed:
             self.refuse(f"one of {', '.join(allowed)}")
-        return allowed[allowed.index(self.value)]  # type: ignore[arg-type]
+        return allowed[allowed.index(self.value)]
 
     def flag(self) -> bool:
         """Return true or false."""

@@ -203,6 +203,8 @@ def _lines(
                 ready = True
             else:
                 place += 1
+                if line["outcome"] != "BundleError":
+                    sys.stderr.write(json.dumps(line) + "\n")
                 yield line
     process.wait()
 

@@ -17,13 +17,13 @@ from icp_ml.data.schema import KEYS, Feature, Schema
 from icp_ml.errors import InputMismatchError
 from icp_ml.foreign import Given
 from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
+from icp_ml.model.classifierstate import classifier_state
 from icp_ml.model.columns import Columns, Floats, columns_from_matrix, infer_schema, read_columns
 from icp_ml.model.contributions import sums_by_source
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
 from icp_ml.model.fitting import CV_NUMBERS, Learnt, fit_model, parallel
 from icp_ml.model.outcome import read_weights, two_classes
-from icp_ml.model.stored import classifier_state
 
 BLOCK_ROWS = 16_384
 

@@ -19,9 +19,9 @@ from icp_ml.model.columns import read_columns
 from icp_ml.serve.factors import Factors
 from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.margins import NumberMargin, fit_tail, normal_scores, surprise_of_scores, tail_chances
+from icp_ml.serve.ranking import Ranking
 from icp_ml.serve.reference import applicability_of
 from icp_ml.serve.training import train
-from icp_ml.serve.ranking import Ranking
 from icp_ml.serve.typicality import EDGE, Typicality, fit_typicality
 from icp_ml.simulation import make_frame, make_prospects
 
