@@ -80,8 +80,12 @@ def plain_names(names: Iterable[Any]) -> list[str]:
     found = []
     for name in names:
         parts = name if isinstance(name, tuple) else (name,)
-        found.append("_".join(str(part) for part in parts if not (len(parts) > 1 and part in ("", None))))
+        found.append("_".join(str(part) for part in parts if len(parts) == 1 or not _is_blank(part)))
     return found
+
+
+def _is_blank(part: object) -> bool:
+    return part is None or part == "" or part != part
 
 
 def plain_column(series: pd.Series[Any]) -> pd.Series[Any]:
