@@ -51,9 +51,7 @@ def nested(parsed: Any, inside: bool = False) -> bool:
             is_open = argument[1] > UNBOUNDED
             if (is_open and inside) or nested(argument[2], inside or is_open):
                 return True
-        elif text == "SUBPATTERN" and nested(argument[-1], inside):
-            return True
-        elif text == "BRANCH" and any(nested(branch, inside) for branch in argument[1]):
+        elif text == "SUBPATTERN" and nested(argument[-1], inside) or text == "BRANCH" and any(nested(branch, inside) for branch in argument[1]):
             return True
     return False
 
