@@ -46,12 +46,14 @@ def patterns() -> list[tuple[str, str]]:
 def nested(parsed: Any, inside: bool = False) -> bool:
     """Whether an open repeat stands inside another one, and both may give back what they took."""
     for operation, argument in parsed:
-        text = str(operation)
+        text, is_open, bodies = str(operation), False, []
         if text in ("MAX_REPEAT", "MIN_REPEAT"):
-            is_open = argument[1] > UNBOUNDED
-            if (is_open and inside) or nested(argument[2], inside or is_open):
-                return True
-        elif text == "SUBPATTERN" and nested(argument[-1], inside) or text == "BRANCH" and any(nested(branch, inside) for branch in argument[1]):
+            is_open, bodies = argument[1] > UNBOUNDED, [argument[2]]
+        elif text == "SUBPATTERN":
+            bodies = [argument[-1]]
+        elif text == "BRANCH":
+            bodies = argument[1]
+        if (is_open and inside) or any(nested(body, inside or is_open) for body in bodies):
             return True
     return False
 
