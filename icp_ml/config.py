@@ -265,7 +265,11 @@ def load_config(path: str | Path) -> Config:
     if not isinstance(path, str | Path):
         raise ConfigError(f"expected the path of a TOML file, found {type(path).__name__}: give icp.toml")
     file = Path(path)
-    if not file.is_file():
+    try:
+        found = file.is_file()
+    except OSError:  # a name that no file can have
+        found = False
+    if not found:
         raise ConfigError(
             f"expected a TOML file, found nothing at {file}: give the path of icp.toml", path=str(file)
         )

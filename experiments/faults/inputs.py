@@ -30,8 +30,9 @@ from dirty import CELLS, FILES, SETTINGS
 import icp_ml as icp
 from icp_ml.cli import main
 
-PATIENCE = 60
+PATIENCE = 30
 SMOKE_EVERY = 19
+AT_A_TIME = 20
 TABLE_ROLES = ("account_id", "arr", "start_date", "end_date", "product", "extra")
 FRAME_ROLES = ("id", "y", "size", "plan", "stack")
 SCORE_ROLES = ("id", "size", "plan", "stack", "as_of")
@@ -115,7 +116,8 @@ def check_tables(role: str, cell: object) -> None:
     refused = rejects.frame["table"].value_counts()
     for name, found in tables.present().items():
         assert len(found) + refused.get(name, 0) == rejects.rows_in[name] == len(raw[name])
-    assert np.isfinite(kept["arr"]).all() and np.isfinite(kept["arr"].sum())
+    assert np.isfinite(kept["arr"]).all()
+    assert np.isfinite(kept["arr"].sum())
     for day in ("start_date", "end_date"):
         years = kept[day].dropna().dt.year
         assert years.between(1700, 2199).all()
@@ -146,7 +148,8 @@ def check_scores(role: str, cell: object) -> None:
     else:
         given = given.assign(**{role: column_of(cell, given[role].tolist())})
     found = model().score(given, reasons=0)
-    assert len(found) == 4 and found["p_retained"].between(0, 1).all()
+    assert len(found) == 4
+    assert found["p_retained"].between(0, 1).all()
     assert found["account_id"].tolist()[0] == "a0"
     alone = pd.concat([model().score(given.iloc[[i]], reasons=0) for i in range(4)], ignore_index=True)
     pd.testing.assert_frame_equal(found, alone, check_categorical=False)
@@ -157,7 +160,8 @@ def check_file(write: Callable[[Path], Path], rows: int | None) -> None:
     folder = Path(tempfile.mkdtemp())
     write(folder)
     tables, rejects = icp.read_tables(folder)
-    assert rows is not None and len(tables.accounts) + len(rejects) == rejects.rows_in["accounts"] == rows
+    assert rows is not None
+    assert len(tables.accounts) + len(rejects) == rejects.rows_in["accounts"] == rows
 
 
 def check_scored_file(write: Callable[[Path], Path], rows: int | None) -> None:
@@ -340,21 +344,21 @@ def run_guarded(chosen: list[int]) -> Iterator[tuple[str, str, str]]:
     names = [case.name for case in cases()]
     left = list(chosen)
     while left:
-        command = [sys.executable, __file__, "--cases", ",".join(map(str, left))]
+        part = left[:AT_A_TIME]
+        command = [sys.executable, __file__, "--cases", ",".join(map(str, part))]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=PATIENCE + 3 * len(left)
-            )
+            done = subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE * len(part))
             text, ended = done.stdout, "traceback"
         except subprocess.TimeoutExpired as late:
-            text, ended = (late.stdout or b"").decode(), "hang"
-        for line in text.splitlines():
+            text, ended = late.stdout or b"", "hang"
+        for line in text.decode().splitlines():
             number, name, kind, said = json.loads(line)
+            part.remove(number)
             left.remove(number)
             yield name, kind, said
-        if left:
-            yield names[left[0]], ended, "the process ended, or said nothing any more"
-            left = left[1:]
+        if part:
+            yield names[part[0]], ended, "the process ended, or said nothing any more"
+            left.remove(part[0])
 
 
 def start() -> None:

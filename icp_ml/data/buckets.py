@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from icp_ml.data.cells import column_of, frame_of
 from icp_ml.data.contracts import CONTRACTS, Contract
 from icp_ml.data.features import build_features
+from icp_ml.data.files import UNREADABLE, first_line
 from icp_ml.data.ids import are_clean_ids, clean_ids
 from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Schema
@@ -216,7 +217,7 @@ def split_tables(
             "parquet",
             missing="accounts",
         )
-    rows = {name: sum(pq.read_metadata(path).num_rows for path in paths) for name, paths in files.items()}
+    rows = {name: sum(_rows(path) for path in paths) for name, paths in files.items()}
     n = min(max(1, math.ceil(max(rows.values()) / bucket_rows)), MOST_BUCKETS)
     tally, done = Tally(), 0
     for name, paths in files.items():
@@ -226,6 +227,15 @@ def split_tables(
             if progress is not None:
                 progress(done, sum(rows.values()))
     return Buckets(folder, n, rows, tally)
+
+
+def _rows(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except UNREADABLE as error:
+        raise TableError(
+            f"expected a parquet file, found {path}: {first_line(error)}", path=str(path)
+        ) from error
 
 
 def _files(source: Path, name: str) -> list[Path]:

@@ -80,8 +80,12 @@ def plain_names(names: Iterable[Any]) -> list[str]:
     found = []
     for name in names:
         parts = name if isinstance(name, tuple) else (name,)
-        found.append("_".join(str(part) for part in parts if not (len(parts) > 1 and part in ("", None))))
+        found.append("_".join(str(part) for part in parts if len(parts) == 1 or not _is_blank(part)))
     return found
+
+
+def _is_blank(part: object) -> bool:
+    return part is None or part == "" or part != part
 
 
 def plain_column(series: pd.Series[Any]) -> pd.Series[Any]:
@@ -106,6 +110,8 @@ def plain_column(series: pd.Series[Any]) -> pd.Series[Any]:
         return pd.Series(found.array, index=series.index, name=series.name)
     if isinstance(dtype, pd.SparseDtype):
         return plain_column(series.astype(dtype.subtype))
+    if isinstance(dtype, pd.StringDtype) and dtype.storage == "python":
+        return series if _is_unicode(series.to_numpy(dtype=object)) else _plain_objects(series.astype(object))
     known = pd.StringDtype | pd.BooleanDtype | pd.DatetimeTZDtype | pd.PeriodDtype | pd.IntervalDtype
     if isinstance(dtype, known) or pd.api.types.is_numeric_dtype(dtype):
         return series
@@ -147,11 +153,12 @@ def _as_unreadable(series: pd.Series[Any], what: str) -> pd.Series[Any]:
 def _plain_objects(series: pd.Series[Any]) -> pd.Series[Any]:
     cells = series.to_numpy(dtype=object)
     kinds = set(map(type, cells))
-    if kinds <= _PLAIN or _are_plain_numbers(cells, kinds) or _are_plain_lists(cells, kinds):
+    clean = kinds <= _PLAIN or _are_plain_numbers(cells, kinds) or _are_plain_lists(cells, kinds)
+    if clean and _is_unicode(cells):
         return series
     plain = np.empty(len(cells), dtype=object)
     for place, cell in enumerate(cells):
-        plain[place] = cell if type(cell) in _PLAIN else _plain_cell(cell)
+        plain[place] = _plain_cell(cell)
     return _like(series, plain)
 
 
@@ -177,12 +184,26 @@ def _are_plain_lists(cells: Any, kinds: set[type]) -> bool:
     return set(map(type, chain.from_iterable(lists))) <= {str, type(None)}
 
 
+def _is_unicode(cells: Any) -> bool:
+    """Whether no text holds half a surrogate, which no file and no arrow array can hold."""
+    try:
+        "".join(cell for cell in cells if type(cell) is str).encode()
+        for part in (cell for cell in cells if type(cell) in LISTS):
+            "".join(item for item in part if type(item) is str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _plain_cell(cell: Any) -> object:
     """Return one cell as a plain value, a list of these, or the mark of an unreadable one."""
+    if isinstance(cell, str):
+        text = str.__str__(cell)
+        return text if _is_unicode([text]) else Unreadable("text with half a character")
+    if type(cell) in _PLAIN:
+        return cell
     if isinstance(cell, LISTS):
         return _plain_list(cell)
-    if isinstance(cell, str):
-        return str.__str__(cell)
     if isinstance(cell, bytes | bytearray):
         return _decoded(bytes(cell))
     if isinstance(cell, int):
@@ -221,7 +242,7 @@ def _plain_list(cell: Any) -> object:
         if cell.ndim != 1:
             return Unreadable(f"an array of {cell.ndim} dimensions")
         cell = list(cell)
-    items = [item if type(item) in _PLAIN else _plain_cell(item) for item in cell]
+    items = [_plain_cell(item) for item in cell]
     odd = [item for item in items if isinstance(item, list | Unreadable)]
     if odd:
         inner = odd[0] if isinstance(odd[0], Unreadable) else "a list"

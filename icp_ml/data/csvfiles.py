@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,7 @@ def check_encoding(encoding: object) -> None:
     )
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> Any:
     """Open the bytes of a file, unpacked where it's a .gz."""
     return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
 

@@ -54,14 +54,16 @@ def read_ids(series: pd.Series[Any]) -> tuple[pd.Series[Any], Bools]:
     codes, distinct = by_distinct(series)
     texts = [_id_of(value) for value in distinct]
     bad = np.array([text is False for text in texts], dtype=np.bool_)
-    return as_text(codes, [text or None for text in texts], series), spread(codes, bad, False)
+    return as_text(codes, [text if isinstance(text, str) else None for text in texts], series), spread(
+        codes, bad, False
+    )
 
 
 def _id_of(value: object) -> str | None | bool:
     """Return the text of an identifier, None where there is none, False where the cell is none."""
     if isinstance(value, Unreadable | list):
         return False
-    if isinstance(value, float | np.floating) and abs(value) >= _EXACT:
+    if isinstance(value, float | np.floating) and abs(float(value)) >= _EXACT:
         return False
     text = text_of(value)
     if text is not None and text.endswith(".0") and text.isascii() and text[:-2].isdecimal():

@@ -32,13 +32,13 @@ GRADES = (
 )
 LEAST_STEPS = 3
 
-_NUMBER = r"\d[\d,]*(?:\.\d+)?\s*(?:k|m|mm|mn|b|bn)?"
+_NUMBER = r"\d[\d,]*+(?:\.\d++)?\s*+(?:k|m|mm|mn|b|bn)?"
 _SCALE = {"k": 1e3, "m": 1e6, "mm": 1e6, "mn": 1e6, "b": 1e9, "bn": 1e9}
-_BELOW = re.compile(rf"(?:<=?|under|below|less than|up to|fewer than)\s*({_NUMBER})")
+_BELOW = re.compile(rf"(?:<=?|under|below|less than|up to|fewer than)\s*+({_NUMBER})")
 _ABOVE = re.compile(
-    rf"(?:>=?|over|above|more than|at least)\s*({_NUMBER})|({_NUMBER})\s*(?:\+|or more|and above)"
+    rf"(?:>=?|over|above|more than|at least)\s*+({_NUMBER})|({_NUMBER})\s*+(?:\+|or more|and above)"
 )
-_BETWEEN = re.compile(rf"({_NUMBER})\s*(?:-|to|\u2013|\u2014)\s*({_NUMBER})")
+_BETWEEN = re.compile(rf"({_NUMBER})\s*+(?:-|to|\u2013|\u2014)\s*+({_NUMBER})")
 _UNITS = re.compile(r"[$\u20ac\u00a3]|\b(?:employees|people|usd|eur|gbp|revenue|years?|days?)\b")
 
 
