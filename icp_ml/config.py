@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from icp_ml import parameters
 from icp_ml.errors import ConfigError
 from icp_ml.settings import section, unknown
 
@@ -306,10 +307,13 @@ def parse_config(content: Mapping[str, Any], *, base: Path = Path()) -> Config:
 def _check_ranges(config: Config) -> None:
     """Refuse values that are of the right type but mean nothing."""
     data = config.data
-    _at_least("data.horizon_months", data.horizon_months, 1)
-    _at_least("data.technology_grace_days", data.technology_grace_days, 0)
-    _at_least("model.reasons", config.model.reasons, 0)
-    _at_least("model.seed", config.model.seed, 0)
+    for key, value, least, most in (
+        ("data.horizon_months", data.horizon_months, 1, parameters.MOST_MONTHS),
+        ("data.technology_grace_days", data.technology_grace_days, 0, parameters.MOST_DAYS),
+        ("model.reasons", config.model.reasons, 0, parameters.MOST_REASONS),
+        ("model.seed", config.model.seed, 0, parameters.MOST_SEED),
+    ):
+        parameters.whole(key, value, least, most)
     if config.model.objective not in OBJECTIVES:
         raise ConfigError(
             f"expected model.objective among {list(OBJECTIVES)}, found {config.model.objective!r}",
@@ -336,8 +340,3 @@ def _check_ranges(config: Config) -> None:
             key="data.snapshot_first",
             found=(first, last),
         )
-
-
-def _at_least(key: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"expected {key} to be at least {least}, found {value}", key=key, found=value)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from icp_ml.data.schema import Feature, Schema
+from icp_ml.data.span import within_span
 from icp_ml.errors import InputMismatchError
 
 Floats = npt.NDArray[np.float64]
@@ -164,7 +165,7 @@ def read_columns(frame: pd.DataFrame, schema: Schema) -> Columns:
 
 def columns_from_matrix(matrix: Floats, schema: Schema) -> Columns:
     """Wrap a float matrix whose columns are the schema's numeric features, in order."""
-    numbers = {name: np.ascontiguousarray(matrix[:, j]) for j, name in enumerate(schema.names)}
+    numbers = {name: np.ascontiguousarray(within_span(matrix[:, j])) for j, name in enumerate(schema.names)}
     return Columns(len(matrix), numbers, {}, {})
 
 
@@ -234,9 +235,7 @@ def _read_numbers(column: pd.Series, feature: Feature) -> Floats:
                 n_bad=int(bad.sum()),
             )
         values[known] = read
-    if np.isinf(values).any():
-        values = np.where(np.isinf(values), np.nan, values)
-    return np.ascontiguousarray(values)
+    return np.ascontiguousarray(within_span(values))
 
 
 def _read_categories(column: pd.Series) -> Categories:

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, ndtri
 
+from icp_ml import parameters
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.calibration import log_loss_rows
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+MOST_MARGIN, MOST_ACCOUNTS, MOST_RESAMPLES = 1000.0, 10**9, 1_000_000
 _CELLS = 4_000_000
 _STEPS = 60
 
@@ -58,6 +60,16 @@ class Rules:
     alpha: float = 0.025
     calibration_alpha: float = 0.01
     resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("margin", "part_margin", "intercept"):
+            parameters.number(name, getattr(self, name), 0.0, MOST_MARGIN)
+        for name in ("alpha", "calibration_alpha"):
+            parameters.number(name, getattr(self, name), 0.0, 0.5, inside=True)
+        parameters.flag("superiority", self.superiority)
+        parameters.whole("part_accounts", self.part_accounts, 1, MOST_ACCOUNTS)
+        parameters.whole("resamples", self.resamples, 1, MOST_RESAMPLES)
+        parameters.interval("slope", self.slope, 0.0, MOST_MARGIN)
 
 
 @dataclass(frozen=True, eq=False)
