@@ -190,11 +190,6 @@ def parameter_cases() -> Iterator[Case]:
         ("train", "build_profile", "evaluate", "negative_controls", "split_out_of_time", "rows_by_weight"): {
             "seed": SEEDS
         },
-        ("PropensityClassifier", "HazardClassifier"): {
-            "random_state": SEEDS,
-            "n_folds": COUNTS,
-            "n_bags": COUNTS,
-        },
         (
             "train",
             "build_profile",
