@@ -63,7 +63,7 @@ class InputMismatchError(IcpError):
 
 
 class InputValueError(InputMismatchError, ValueError, TypeError):
-    """A matrix or an outcome can't be used; also the ValueError and TypeError that scikit-learn's conventions ask for."""
+    """A matrix or an outcome can't be used; also what scikit-learn's conventions ask for."""
 
 
 class BundleError(IcpError):

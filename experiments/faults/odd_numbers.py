@@ -75,8 +75,8 @@ def whole_line(made: pd.DataFrame, *, profile: bool = True, **more: object) -> l
         again = icp.load(bundle).score(data.features)
     if not again.equals(scores):
         raise AssertionError("the loaded model scores differently")
-    found += [icp.applicability(model, data.features), icp.monitor(model, data.features)]
-    found.append(icp.shift(model, data.features))
+    each = data.features.drop_duplicates("account_id")
+    found += [icp.applicability(model, data.features), icp.monitor(model, each), icp.shift(model, each)]
     if model.profile is not None:
         found += [model.profile, model.profile.to_text()]
         from icp_ml.view.report import write_report
@@ -96,7 +96,7 @@ def data_cases() -> Iterator[tuple[str, pd.DataFrame, bool]]:
     yield (
         "all rows alike but one number",
         f.assign(x=np.where(np.arange(300) < 1, 2.0, 1.0), plan="only"),
-        True,
+        False,
     )
     yield "all rows alike but one missing level", f.assign(x=1.0, plan=["only"] * 299 + [None]), False
     yield "numbers near 1e-320", f.assign(x=f.x * 1e-320), True
@@ -106,7 +106,7 @@ def data_cases() -> Iterator[tuple[str, pd.DataFrame, bool]]:
         False,
     )
     yield "numbers near 1e-160 (squares vanish)", f.assign(x=f.x * 1e-160), False
-    yield "numbers near 1e308", f.assign(x=np.clip(f.x, -1.7, 1.7) * 1e308), True
+    yield "numbers near 1e308", f.assign(x=np.clip(f.x, -1.7, 1.7) * 1e308), False
     yield "numbers near 1e200 (squares overflow)", f.assign(x=f.x * 1e200), False
     yield "numbers near 1e154", f.assign(x=f.x * 1e154), False
     yield "one number of 1e308", f.assign(x=f.x.where(f.index > 0, 1e308)), False
@@ -143,13 +143,14 @@ def data_cases() -> Iterator[tuple[str, pd.DataFrame, bool]]:
 
 
 SEEDS = (-1, "7", 2**70, True, 1.5, None, np.int64(3), np.int8(3), np.float64(3), float("nan"), [1])
-JOBS = (0, -1, 10**9, "2", 1.5, True, np.int64(2), float("nan"))
-SHARES = (-0.1, 0, 0.0, 1.0, 1.5, float("nan"), float("inf"), "0.1", None, True)
-COUNTS = (-1, 0, 1.5, "3", None, True, float("nan"), 2**70)
+JOBS = (0, "2", 1.5, -1, 10**9, True, np.int64(2), float("nan"))
+SHARES = (-0.1, float("nan"), "0.1", 0, 0.0, 1.0, 1.5, float("inf"), None, True)
+COUNTS = (-1, 1.5, "3", 0, None, True, float("nan"), 2**70)
+FEW = 3
 
 
-def parameter_cases() -> Iterator[Case]:
-    """Yield calls with one parameter out of range or of another type."""
+def parameter_cases(*, smoke: bool) -> Iterator[Case]:
+    """Yield calls with one parameter out of range or of another type; in short the first of each kind."""
     data, model = ready()
     features = data.features
     rng = np.random.default_rng(0)
@@ -258,7 +259,7 @@ def parameter_cases() -> Iterator[Case]:
                 if (name, parameter) in done:
                     continue
                 done.add((name, parameter))
-                for value in given:
+                for value in given[:FEW] if smoke else given:
                     shown = value if np.ndim(value) == 0 else f"{type(value).__name__} of {len(value)}"
                     label = f"{name}({parameter}={shown!r}, {type(value).__name__})"
                     yield label, lambda n=name, p=parameter, v=value: settings[n](**{p: v})
@@ -366,7 +367,7 @@ def scoring_cases() -> Iterator[Case]:
 
 
 def cases(*, smoke: bool) -> Iterator[Case]:
-    yield from parameter_cases()
+    yield from parameter_cases(smoke=smoke)
     yield from classifier_cases()
     yield from scoring_cases()
     for name, made, quick in data_cases():
@@ -406,13 +407,16 @@ def hang_guard() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise TimeoutError(f"nothing after {PATIENCE} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(PATIENCE)
+    # Seconds of this process, so that a busy machine is no hang; and a long time on the wall.
+    signal.signal(signal.SIGPROF, stop)
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
+    signal.alarm(10 * PATIENCE)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 # Columns that may say "unknown": what isn't modelled, and what needs ARR.

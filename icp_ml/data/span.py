@@ -1,7 +1,7 @@
 """The numbers that can be squared and summed: anything further out lies at the end, anything nearer is 0.
 
-The square of 1e200 is infinite and that of 1e-200 is 0, so that a spread of such a column is no number. Between
-the ends nothing is touched.
+The square of 1e200 is infinite and that of 1e-200 is 0, so that a spread of such a column is no number.
+Between the ends nothing is touched.
 """
 
 from __future__ import annotations

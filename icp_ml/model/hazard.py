@@ -144,8 +144,8 @@ class HazardClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         missing = [name for name in self.schema_.names if name not in found.columns]
         if missing:
             raise InputMismatchError(
-                f"expected the {len(self.schema_.names)} columns of the training, {len(missing)} are missing: "
-                f"{missing[:5]}; add them",
+                f"expected the {len(self.schema_.names)} columns of the training, found {len(missing)} "
+                f"missing: {missing[:5]}; add them",
                 missing=missing,
             )
         table = found[self.schema_.names].reset_index(drop=True)
