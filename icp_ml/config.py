@@ -6,6 +6,7 @@ message names the nearest key that exists.
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from icp_ml.errors import ConfigError
 from icp_ml.settings import section, unknown
 
 OBJECTIVES = ("probability", "hazard")
+MOST_BYTES = 1_000_000
 QUARTER_ENDS = ((3, 31), (6, 30), (9, 30), (12, 31))
 
 
@@ -253,15 +255,27 @@ def load_config(path: str | Path) -> Config:
     ConfigError
         The file is missing or isn't TOML; a section or key is unknown; a value has the wrong type or range.
     """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"expected the path of a TOML file, found {type(path).__name__}: give icp.toml")
     file = Path(path)
     if not file.is_file():
         raise ConfigError(
             f"expected a TOML file, found nothing at {file}: give the path of icp.toml", path=str(file)
         )
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        with file.open("rb") as stream:
+            raw = stream.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise ConfigError(
+                f"expected settings in {file}, found more than {MOST_BYTES:,} bytes: is it icp.toml?"
+            )
+        content = tomllib.loads(raw.decode("utf-8-sig").replace("\r\n", "\n"))
+    except (ValueError, OSError) as error:
         raise ConfigError(f"expected TOML in {file}, found: {error}", path=str(file)) from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"expected TOML in {file}, found lists in lists in lists", path=str(file)
+        ) from error
     return parse_config(content, base=file.parent)
 
 
@@ -295,11 +309,13 @@ def parse_config(content: Mapping[str, Any], *, base: Path = Path()) -> Config:
         "tracking": TrackingConfig,
         "output": OutputConfig,
     }
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"expected sections with their keys, found {type(content).__name__}")
     for name, values in content.items():
         if name not in sections:
             raise unknown(name, list(sections), what="section", where="the file")
         if not isinstance(values, Mapping):
-            raise ConfigError(f"expected [{name}] to be a section, found the value {values!r}", key=name)
+            raise ConfigError(f"expected [{name}] to be a section, found {reprlib.repr(values)}", key=name)
     chosen = {name: section(kind, name, content.get(name, {})) for name, kind in sections.items()}
     return Config(**chosen, base=base)
 

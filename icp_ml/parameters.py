@@ -18,11 +18,13 @@ from icp_ml.errors import ParameterError
 MOST_SEED = 2**32 - 1
 """Largest seed that every generator we use takes."""
 MOST_JOBS = 1024
-MOST_REASONS = 1000
+MOST_REASONS = 100
 MOST_MONTHS = 120
 MOST_DAYS = 36_525
 LEAST_WEIGHT, MOST_WEIGHT = 1e-9, 1e9
 MOST_BATCH = 2**31 - 1
+_MOST_BITS, _MOST_SHOWN = 160, 60
+_PLAIN = (str, bytes, bool, int, float, np.generic)
 
 
 def whole(name: str, value: Any, least: int, most: int) -> int:
@@ -166,9 +168,17 @@ def weights(name: str, values: Any, n_rows: int) -> npt.NDArray[np.float64]:
 
 
 def _refused(name: str, expected: str, value: Any) -> ParameterError:
-    shown = repr(value) if np.ndim(value) == 0 and not isinstance(value, dict) else f"{len(value)} values"
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    kind = type(value).__name__
     return ParameterError(
-        f"expected {name} to be {expected}, found {shown} ({kind})", parameter=name, found=value
+        f"expected {name} to be {expected}, found {_shown(value)} ({type(value).__name__})",
+        parameter=name,
+        found=value,
     )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"one of {value.bit_length():,} bits"
+    if isinstance(value, np.ndarray | dict | list | tuple | set | frozenset):
+        return f"{np.size(value) if isinstance(value, np.ndarray) else len(value)} values"
+    shown = repr(value) if value is None or isinstance(value, _PLAIN) else "an object"
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[: _MOST_SHOWN - 3]}..."

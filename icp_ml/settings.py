@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import date, datetime
 from typing import Any
 
 from icp_ml.errors import ConfigError
+
+#: Years of days: earlier ones can't be held, later ones mean "open".
+FIRST_YEAR, OPEN_YEAR = 1700, 2200
+_MOST_BITS = 63
 
 
 def section(kind: type, name: str, values: Mapping[str, Any]) -> Any:
@@ -36,7 +41,7 @@ def unknown(found: str, known: list[str], *, what: str, where: str) -> ConfigErr
 
 def _wrong_type(key: str, expected: str, found: object) -> ConfigError:
     return ConfigError(
-        f"expected {key} to be {expected}, found {found!r} ({type(found).__name__})",
+        f"expected {key} to be {expected}, found {reprlib.repr(found)} ({type(found).__name__})",
         key=key,
         found=found,
     )
@@ -57,24 +62,38 @@ def _flag(key: str, value: object) -> bool:
 def _whole(key: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise _wrong_type(key, "a whole number", value)
+    if value.bit_length() > _MOST_BITS:
+        raise ConfigError(
+            f"expected {key} to be a whole number, found one of {value.bit_length()} bits", key=key
+        )
     return value
 
 
 def _number(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong_type(key, "a number", value)
-    return float(value)
+    return float(_whole(key, value)) if isinstance(value, int) else value
 
 
 def _day(key: str, value: object) -> date:
     if isinstance(value, str):
         try:
-            return date.fromisoformat(value)
+            return _known_day(key, date.fromisoformat(value))
         except ValueError as error:
             raise _wrong_type(key, "a day such as 2025-06-30", value) from error
     if isinstance(value, datetime) or not isinstance(value, date):
         raise _wrong_type(key, "a day such as 2025-06-30", value)
-    return value
+    return _known_day(key, value)
+
+
+def _known_day(key: str, day: date) -> date:
+    if not FIRST_YEAR <= day.year < OPEN_YEAR:
+        raise ConfigError(
+            f"expected {key} to be a day from {FIRST_YEAR} to {OPEN_YEAR - 1}, found {day}",
+            key=key,
+            found=day,
+        )
+    return day
 
 
 def _days(key: str, value: object) -> tuple[date, ...]:

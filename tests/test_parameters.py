@@ -79,6 +79,14 @@ def test_ordinary_numbers_are_the_same_array() -> None:
     assert within_span(values) is values
 
 
+def test_a_number_too_long_to_be_written_is_refused_all_the_same() -> None:
+    for value in (10**10_000, -(10**10_000)):
+        with pytest.raises(ParameterError, match=r"one of 33,\d{3} bits"):
+            parameters.seed(value)
+        with pytest.raises(ParameterError, match="bits"):
+            parameters.number("q", value, 0, 1)
+
+
 def test_numbers_that_cannot_be_squared_lie_at_the_ends() -> None:
     found = within_span(np.array([1e308, -1e308, 5e-324, -1e-200, np.inf, -np.inf, 2.0]))
     np.testing.assert_array_equal(found, [MOST, -MOST, 0.0, 0.0, np.nan, np.nan, 2.0])

@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from icp_ml.data.cells import column_of, frame_of
 from icp_ml.data.contracts import CONTRACTS, Contract
 from icp_ml.data.features import build_features
-from icp_ml.data.ids import WHOLE_FLOAT, are_clean_ids, clean_ids
+from icp_ml.data.ids import are_clean_ids, clean_ids
 from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Schema
 from icp_ml.data.screen import Screen
@@ -199,8 +199,8 @@ def split_tables(
     ConfigError
         ``bucket_rows`` is below 1.
     TableError
-        There are no accounts, a table isn't parquet, a column of dates or numbers is stored as text, or the
-        ids of a table are whole floats only in part.
+        There are no accounts, a table isn't parquet, a column of dates or numbers is stored as text, or files
+        of a table have other columns.
     """
     if bucket_rows < 1:
         raise ConfigError(f"expected bucket_rows of at least 1, found {bucket_rows}", bucket_rows=bucket_rows)
@@ -245,7 +245,8 @@ def _split_table(
 ) -> Iterator[int]:
     """Write a table's rows to the files of their buckets, yielding how many rows were read."""
     schema = _schema(name, paths[0], kept)
-    floats = plain = 0
+    for path in paths[1:]:
+        _check_alike(name, paths[0], path, schema, kept)
     with ExitStack() as stack:
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         writers = [
@@ -256,18 +257,10 @@ def _split_table(
             with pq.ParquetFile(path) as reader:
                 for batch in reader.iter_batches(batch_size=_BATCH_ROWS, columns=schema.names):
                     ids = batch.column("account_id")
-                    found = _count_floats(ids)
-                    floats, plain = floats + found[0], plain + found[1]
                     number = _bucket_of(ids, n)
                     tally.refused[(name, "missing_account_id")] += int((number < 0).sum())
                     _spread(pa.Table.from_batches([batch]).cast(schema), number, writers)
                     yield batch.num_rows
-    if floats and plain:
-        raise TableError(
-            f"expected the ids of {name} to be whole floats in all rows or in none, found {floats} such as "
-            f"'17.0' and {plain} others: write them as text",
-            table=name,
-        )
 
 
 def _schema(name: str, path: Path, kept: set[str] | None) -> Any:
@@ -291,12 +284,16 @@ def _schema(name: str, path: Path, kept: set[str] | None) -> Any:
     return schema
 
 
-def _count_floats(ids: Any) -> tuple[int, int]:
-    """Count texts such as ``17.0`` and others: read_tables judges by the whole column."""
-    if not is_arrow_text(ids.type):
-        return 0, 0
-    whole = int(pc.sum(pc.match_substring_regex(ids, WHOLE_FLOAT)).as_py() or 0)
-    return whole, len(ids) - ids.null_count - whole
+def _check_alike(name: str, first: Path, path: Path, schema: Any, kept: set[str] | None) -> None:
+    """Refuse a file that lacks columns that the first one of its table has, or has others."""
+    found = {column for column in pq.read_schema(path).names if kept is None or column in kept}
+    if found != set(schema.names):
+        raise TableError(
+            f"expected the same columns in all files of {name}, found that {path.name} and {first.name} "
+            f"differ in {sorted(found ^ set(schema.names))[:5]}: rename or add columns",
+            table=name,
+            file=path.name,
+        )
 
 
 def _bucket_of(ids: Any, n: int) -> Ints:
@@ -313,7 +310,7 @@ def _as_clean(ids: Any) -> npt.NDArray[np.object_]:
     """Return ids as ``clean_ids`` does; a batch of clean texts is taken as it is."""
     if is_arrow_text(ids.type) and are_clean_ids(ids):
         return np.asarray(ids.to_numpy(zero_copy_only=False))
-    return np.asarray(clean_ids(ids.to_pandas()).astype(object).to_numpy())
+    return np.asarray(clean_ids(column_of(ids)).astype(object).to_numpy())
 
 
 def _spread(table: Any, number: Ints, writers: list[Any]) -> None:
@@ -333,7 +330,7 @@ def _file(folder: Path, name: str, number: int) -> Path:
 
 def _bucket(folder: Path, name: str, number: int) -> pd.DataFrame:
     with pa.OSFile(str(_file(folder, name, number)), "rb") as file:
-        return pd.DataFrame(pa.ipc.open_file(file).read_all().to_pandas())
+        return frame_of(pa.ipc.open_file(file).read_all())
 
 
 def _empty(contract: Contract, frame: pd.DataFrame) -> pd.DataFrame:

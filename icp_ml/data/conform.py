@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from icp_ml.data.ids import clean_ids, ids_preview
+from icp_ml.data.cells import plain_frame, plain_names
+from icp_ml.data.dates import read_dates
+from icp_ml.data.ids import ids_preview, read_ids
 from icp_ml.data.kinds import code_base, convert, dated_cells, parent_code
 from icp_ml.data.schema import Feature, Schema
 from icp_ml.data.technologies import LIST_DTYPE
-from icp_ml.data.values import TEXT_DTYPE, read_dates
+from icp_ml.data.values import TEXT_DTYPE, shown_text
 from icp_ml.data.windows import Days
 from icp_ml.errors import InputMismatchError, InputWarning
 
@@ -47,8 +49,8 @@ def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     InputWarning
         If features are missing from the frame; they count as unknown.
     """
-    frame = frame.rename(columns=str)
     _check_columns(frame, schema)
+    frame = plain_frame(frame, _wanted(schema))
     ids = account_ids(frame, schema)
     as_of, has_dates = _days(frame, schema)
     columns: dict[str, Any] = {"account_id": ids, "as_of": as_of.astype("datetime64[ns]")}
@@ -77,9 +79,16 @@ def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _wanted(schema: Schema) -> set[str]:
+    bases = {base[0] for base in map(code_base, schema.names) if base is not None}
+    return {"account_id", "as_of", schema.account_id, *schema.names, *bases} | {
+        schema.snapshot_date or "as_of"
+    }
+
+
 def _check_columns(frame: pd.DataFrame, schema: Schema) -> None:
-    wanted = {"account_id", "as_of", schema.account_id, *schema.names}
-    twice = [name for name in frame.columns[frame.columns.duplicated()].unique() if name in wanted]
+    wanted, names = _wanted(schema), plain_names(frame.columns)
+    twice = sorted({name for name in names if name in wanted and names.count(name) > 1})
     if twice:
         raise InputMismatchError(
             f"expected each column once, found {len(twice)} more than once: {twice[:5]}; drop the copies",
@@ -102,7 +111,16 @@ def account_ids(frame: pd.DataFrame, schema: Schema) -> pd.Series[Any]:
             f"{[str(column) for column in frame.columns][:5]}: add it, scores are keyed by it",
             expected=schema.account_id,
         )
-    ids = clean_ids(frame[name]).reset_index(drop=True)
+    ids, bad = read_ids(frame[name])
+    if bad.any():
+        found = ids_preview(shown_text(frame[name][bad]))
+        raise InputMismatchError(
+            f"expected an account in every row, found {int(bad.sum())} of {len(ids)} in {name!r} that are "
+            f"none: {found}; write them as text",
+            column=name,
+            count=int(bad.sum()),
+        )
+    ids = ids.reset_index(drop=True)
     empty = ids.isna().to_numpy()
     if empty.any():
         raise InputMismatchError(
@@ -118,7 +136,7 @@ def _days(frame: pd.DataFrame, schema: Schema) -> tuple[Days, bool]:
         if name is not None and name in frame.columns:
             days, bad, _ = read_dates(frame[name], iso_only=True)
             if bad.any():
-                found = ids_preview(frame[name][bad])
+                found = ids_preview(shown_text(frame[name][bad]))
                 raise InputMismatchError(
                     f"expected dates in {name!r}, found {int(bad.sum())} that are none: {found}", column=name
                 )
@@ -154,7 +172,7 @@ def _read(
 ) -> pd.Series[Any]:
     column, bad = convert(source, feature.kind, as_of, dict(schema.delimiters).get(feature.name))
     if bad.any():
-        values = ids_preview([repr(value) for value in source.to_numpy(dtype=object)[bad]])
+        values = ids_preview([repr(value) for value in source[bad].head(100).to_numpy(dtype=object)])
         raise InputMismatchError(
             f"expected {feature.kind} values in {feature.name!r}, found {int(bad.sum())} of {len(bad)} "
             "that are "

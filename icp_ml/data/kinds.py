@@ -9,18 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml.data.cells import unreadable_cells
+from icp_ml.data.dates import read_dates
 from icp_ml.data.schema import Family, Kind
-from icp_ml.data.technologies import sniff_delimiter, to_lists
+from icp_ml.data.technologies import are_lists, cells_of, sniff_delimiter, to_lists
 from icp_ml.data.values import (
     Bools,
     Floats,
     by_distinct,
     clean_text,
     currency_counts,
-    is_list,
-    read_dates,
     read_flags,
     read_numbers,
+    read_texts,
 )
 from icp_ml.data.windows import Days, years_between
 
@@ -92,9 +93,9 @@ def guess_kind(series: pd.Series[Any], name: str, accounts: npt.NDArray[np.intp]
         Account code of each row, so that id-like text is judged per account and not per row.
     """
     known = series.notna().to_numpy()
-    if series.dtype == object and any(is_list(cell) for cell in series[known].head(20)):
-        return Guess("technologies")
-    if isinstance(series.dtype, pd.ArrowDtype) and "list" in str(series.dtype):
+    if odd := unreadable_cells(series):
+        return Guess(None, f"{odd[0]} cells are no single values, such as {odd[1]}")
+    if are_lists(series).any():
         return Guess("technologies")
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return Guess("date") if known.any() else Guess(None, "empty")
@@ -203,23 +204,21 @@ def convert(
     unreadable
         True where a cell can't be read as that kind.
     """
-    none = np.zeros(len(series), dtype=np.bool_)
     if kind == "category":
-        return clean_text(series).reset_index(drop=True), none
+        texts, bad = read_texts(series)
+        return texts.reset_index(drop=True), bad
     if kind == "technologies":
-        if delimiter is None and not isinstance(series.dtype, pd.ArrowDtype):
-            strings = series.map(lambda cell: isinstance(cell, str)).astype(bool)
-            delimiter = ";" if strings.any() else None
-        return to_lists(series, delimiter), none
+        strings = cells_of(series, str)
+        if delimiter is None and strings.any():
+            delimiter = ";"
+        return to_lists(series, delimiter), series.notna().to_numpy() & ~strings & ~are_lists(series)
     values, bad = read_flags(series) if kind == "boolean" else to_numeric(series, as_of)
     return pd.Series(values), bad
 
 
 def delimiter_of(series: pd.Series[Any]) -> str | None:
     """Return the delimiter of a technologies column given as text, None if its cells are lists."""
-    if isinstance(series.dtype, pd.ArrowDtype) and "list" in str(series.dtype):
-        return None
-    strings = series[series.map(lambda cell: isinstance(cell, str)).astype(bool)]
+    strings = series[cells_of(series, str)]
     return sniff_delimiter(strings) if len(strings) else None
 
 

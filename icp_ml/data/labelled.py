@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from icp_ml.data.cells import plain_frame
 from icp_ml.data.conform import conform
-from icp_ml.data.ids import clean_ids, ids_preview
+from icp_ml.data.dates import read_dates
+from icp_ml.data.ids import clean_ids, ids_preview, read_ids
 from icp_ml.data.kinds import (
     CODE_COLUMNS,
     CODE_LEVELS,
@@ -22,7 +24,7 @@ from icp_ml.data.kinds import (
     parent_code,
 )
 from icp_ml.data.schema import KEYS, TARGETS, Family, Feature, Kind, Schema
-from icp_ml.data.values import read_dates, read_flags
+from icp_ml.data.values import read_flags, shown_text
 from icp_ml.errors import ConfigError, NotEnoughDataError, TableError
 
 
@@ -49,14 +51,20 @@ def read_labelled(
 ) -> Labelled:
     """Split a labelled frame into features and labels; parameters as in ``Dataset.from_frame``."""
     _check_targets(labels)
-    frame = frame.rename(columns=str)
+    if not isinstance(frame, pd.DataFrame):
+        raise TableError(
+            f"expected a pandas DataFrame, found {type(frame).__name__}: make it one, such as by "
+            "pandas.DataFrame(...) or .to_pandas()",
+            found=type(frame).__name__,
+        )
+    frame = plain_frame(frame)
     named = [account_id, *labels.values(), *technologies, *drop, *kinds, *post_sale]
     _check_columns(frame, named if snapshot_date is None else [*named, snapshot_date])
     outcomes = {target: _read_label(frame[column], column) for target, column in labels.items()}
     known = ~np.all([np.isnan(values) for values in outcomes.values()], axis=0)
     _check_variety(outcomes, labels)
     days, dated = _snapshot_days(frame, snapshot_date)
-    ids = clean_ids(frame[account_id]).isna().to_numpy()
+    ids = _no_account(frame[account_id], account_id)
     keep = known & ~ids & dated
     rows = frame.loc[keep].reset_index(drop=True)
     if not len(rows):
@@ -97,8 +105,8 @@ def _check_columns(frame: pd.DataFrame, named: Sequence[str]) -> None:
     if not len(frame):
         raise TableError("expected at least one row, found an empty frame", n=0)
     for name in named:
-        if name not in frame.columns:
-            near = get_close_matches(name, columns, n=1)
+        if name not in columns:
+            near = get_close_matches(str(name), columns, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the frame has {columns[:5]}"
             raise TableError(f"expected a column {name!r}, found none: {hint}", column=name)
     if frame.columns.has_duplicates:
@@ -109,7 +117,7 @@ def _check_columns(frame: pd.DataFrame, named: Sequence[str]) -> None:
 def _read_label(column: pd.Series[Any], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     values, bad = read_flags(column)
     if bad.any():
-        found = ids_preview(column[bad])
+        found = ids_preview(shown_text(column[bad]))
         raise TableError(
             f"expected booleans, 0/1 or yes/no in the label column {name!r}, found {int(bad.sum())} other "
             "values: "
@@ -118,6 +126,20 @@ def _read_label(column: pd.Series[Any], name: str) -> np.ndarray[Any, np.dtype[n
             count=int(bad.sum()),
         )
     return values
+
+
+def _no_account(column: pd.Series[Any], name: str) -> Any:
+    """Return where the account is missing; refuse cells that can't name one."""
+    ids, bad = read_ids(column)
+    if bad.any():
+        found = ids_preview(shown_text(column[bad]))
+        raise TableError(
+            f"expected text or whole numbers in the account column {name!r}, found {int(bad.sum())} other "
+            f"cells: {found}; write ids as text",
+            column=name,
+            count=int(bad.sum()),
+        )
+    return ids.isna().to_numpy()
 
 
 def _check_variety(outcomes: dict[str, Any], labels: dict[str, str]) -> None:
@@ -140,7 +162,7 @@ def _snapshot_days(frame: pd.DataFrame, name: str | None) -> tuple[Any, Any]:
         return np.full(len(frame), "NaT", dtype="datetime64[ns]"), np.ones(len(frame), dtype=np.bool_)
     days, bad, _ = read_dates(frame[name], iso_only=True)
     if bad.any():
-        found = ids_preview(frame[name][bad])
+        found = ids_preview(shown_text(frame[name][bad]))
         raise TableError(
             f"expected dates such as 2024-06-30 in {name!r}, found {int(bad.sum())} others: {found}",
             column=name,

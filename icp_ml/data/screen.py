@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from icp_ml.data.values import TEXT_DTYPE, clean_text
+from icp_ml.data.values import TEXT_DTYPE, shown_text
 
 Bools = npt.NDArray[np.bool_]
 
@@ -77,8 +77,8 @@ class Screen:
             rows = np.flatnonzero(self._rule == place)
             source = self._raw.get(column, self.frame[column])
             part = pd.DataFrame({"row": rows.astype(np.int64)})
-            part["account_id"] = clean_text(self.frame["account_id"].iloc[rows]).to_numpy()
-            part["found"] = clean_text(source.iloc[rows]).to_numpy()
+            part["account_id"] = shown_text(self.frame["account_id"].iloc[rows]).to_numpy()
+            part["found"] = shown_text(source.iloc[rows]).to_numpy()
             part.insert(0, "rule", pd.Series([rule] * len(rows), dtype=TEXT_DTYPE))
             part.insert(0, "table", pd.Series([self.table] * len(rows), dtype=TEXT_DTYPE))
             parts.append(part)

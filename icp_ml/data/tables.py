@@ -10,22 +10,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from icp_ml.data.cells import plain_frame
 from icp_ml.data.contracts import CONTRACTS, Column, Contract
+from icp_ml.data.dates import read_dates
 from icp_ml.data.files import Source, open_tables
-from icp_ml.data.ids import clean_ids, ids_preview
+from icp_ml.data.ids import ids_preview, read_ids
 from icp_ml.data.rejects import Rejects
 from icp_ml.data.screen import Screen
 from icp_ml.data.values import (
-    clean_text,
     currency_counts,
-    read_dates,
     read_flags,
     read_numbers,
+    read_texts,
+    shown_text,
     writes_comma_decimals,
 )
 from icp_ml.errors import RelationError, TableError
 
 _FLAG_WORDS = {"won": 1.0, "lost": 0.0}
+#: Sums and ratios of amounts up to here, and down to one over it, are finite.
+_LARGEST = 1e30
+_OUT_OF_RANGE = "number_out_of_range"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +122,7 @@ def read_tables(
     (2, [['accounts', 'duplicate_account', 1]])
     """
     raw = open_tables(source, encoding)
+    _check_rename(rename)
     if "accounts" not in raw:
         raise TableError(
             f"expected a table 'accounts', found {sorted(raw) or 'no table'}: add accounts.csv",
@@ -125,8 +131,9 @@ def read_tables(
     screens: dict[str, Screen] = {}
     for name, contract in CONTRACTS.items():
         if name in raw:
-            frame = raw.pop(name).rename(columns=dict((rename or {}).get(name, {})))
-            screens[name] = screen_table(frame, contract, day_first)
+            table = raw.pop(name)
+            frame = table.frame.rename(columns=dict((rename or {}).get(name, {})))
+            screens[name] = screen_table(frame, contract, day_first, table.stray)
     known = screens["accounts"].accepted()["account_id"]
     for name, screen in screens.items():
         if name != "accounts":
@@ -143,13 +150,29 @@ def read_tables(
     return Tables(**kept), rejects
 
 
-def screen_table(frame: pd.DataFrame, contract: Contract, day_first: bool | None) -> Screen:
-    """Read every cell of one raw table by its contract; the columns of ``frame`` are renamed in place."""
-    frame.columns = pd.Index([str(name).strip().lstrip("\ufeff") for name in frame.columns])
+def _check_rename(rename: object) -> None:
+    inner = list(rename.values()) if isinstance(rename, Mapping) else []
+    if rename is not None and not (
+        isinstance(rename, Mapping) and all(isinstance(m, Mapping) for m in inner)
+    ):
+        raise TableError(
+            "expected rename such as {'subscriptions': {'arr_amount': 'arr'}}, found "
+            f"{type(rename).__name__}: give source column and contract column per table"
+        )
+
+
+def screen_table(
+    frame: pd.DataFrame, contract: Contract, day_first: bool | None, stray: Any = None
+) -> Screen:
+    """Read every cell of one raw table by its contract; rows of ``stray`` are refused before all others."""
+    frame = plain_frame(frame)
+    frame.columns = pd.Index([name.strip().lstrip("\ufeff") for name in frame.columns])
     _check_columns(frame, contract)
     if contract.filled_table and not len(frame):
         raise TableError(f"expected rows in {contract.name}, found an empty table", table=contract.name)
     screen = Screen(contract.name, frame)
+    if stray is not None:
+        screen.refuse(stray, "stray_quote", "account_id")
     for column in contract.columns:
         if column.name in frame.columns:
             _read_column(screen, column, day_first)
@@ -196,14 +219,12 @@ def _check_columns(frame: pd.DataFrame, contract: Contract) -> None:
 
 def _read_column(screen: Screen, column: Column, day_first: bool | None) -> None:
     source = screen.frame[column.name]
-    if column.type == "id":
-        screen.replace(column.name, clean_ids(source))
-        return
-    if column.type == "text":
-        screen.replace(column.name, clean_text(source))
-        return
     values: Any
-    if column.type == "date":
+    if column.type == "id":
+        values, bad = read_ids(source)
+    elif column.type == "text":
+        values, bad = read_texts(source)
+    elif column.type == "date":
         values, bad, ambiguous = read_dates(source, day_first=day_first)
         if ambiguous:
             raise TableError(
@@ -219,7 +240,7 @@ def _read_column(screen: Screen, column: Column, day_first: bool | None) -> None
     else:
         flags, bad = read_flags(source, _FLAG_WORDS)
         values = pd.Series(flags).astype("boolean").array
-    found = clean_text(source) if bad.any() else source
+    found = shown_text(source) if bad.any() else source
     if bad.any() and int(bad.sum()) == int(found.notna().sum()):
         raise TableError(
             f"{screen.table}.{column.name}: expected {column.type}s, found {int(bad.sum())} values and "
@@ -230,6 +251,9 @@ def _read_column(screen: Screen, column: Column, day_first: bool | None) -> None
             count=int(bad.sum()),
         )
     screen.refuse(bad, f"unreadable_{column.type}", column.name)
+    if column.type == "number":
+        size = np.abs(values)
+        screen.refuse((size > _LARGEST) | ((size < 1 / _LARGEST) & (size > 0)), _OUT_OF_RANGE, column.name)
     screen.replace(column.name, pd.Series(values, index=source.index))
 
 

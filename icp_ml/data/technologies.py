@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from icp_ml.data.values import TEXT_DTYPE, is_arrow_list, is_list, text_of
+from icp_ml.data.values import LISTS, TEXT_DTYPE, by_distinct, is_arrow_list, is_arrow_text, text_of
 
 #: dtype of every technologies column: a cell is a list of text, or NA where the stack is unknown.
 LIST_DTYPE = pd.ArrowDtype(pa.list_(pa.string()))
@@ -22,6 +22,29 @@ Bools = npt.NDArray[np.bool_]
 
 _ROWS_PER_CHUNK = 250_000
 _DELIMITERS = (";", "|", ",")
+
+
+def cells_of(series: pd.Series[Any], kind: type | tuple[type, ...]) -> Bools:
+    """Whether each cell of a column is of a type; columns of text are told by their dtype."""
+    dtype = series.dtype
+    if isinstance(dtype, pd.ArrowDtype):
+        is_kind = (kind is str and is_arrow_text(dtype.pyarrow_dtype)) or (
+            kind is not str and is_arrow_list(dtype.pyarrow_dtype)
+        )
+        return series.notna().to_numpy() if is_kind else np.zeros(len(series), dtype=np.bool_)
+    if isinstance(dtype, pd.StringDtype):
+        return series.notna().to_numpy() & (kind is str)
+    if isinstance(dtype, pd.CategoricalDtype):
+        levels = [*(isinstance(level, kind) for level in dtype.categories), False]
+        return np.array(levels, dtype=np.bool_)[series.cat.codes.to_numpy()]
+    if series.dtype.kind != "O":
+        return np.zeros(len(series), dtype=np.bool_)
+    return np.fromiter((isinstance(cell, kind) for cell in series.to_numpy()), np.bool_, len(series))
+
+
+def are_lists(series: pd.Series[Any]) -> Bools:
+    """Whether each cell of a column holds several values."""
+    return cells_of(series, LISTS)
 
 
 def flatten(series: pd.Series[Any]) -> tuple[Ints, pd.Series[Any], Bools]:
@@ -50,7 +73,7 @@ def flatten(series: pd.Series[Any]) -> tuple[Ints, pd.Series[Any], Bools]:
     if isinstance(series.dtype, pd.ArrowDtype) and is_arrow_list(series.dtype.pyarrow_dtype):
         return _flatten_arrow(series)
     cells = series.to_numpy(dtype=object)
-    known = np.array([is_list(cell) for cell in cells], dtype=np.bool_)
+    known = are_lists(series)
     lists = [sorted(cell, key=str) if isinstance(cell, (set, frozenset)) else cell for cell in cells[known]]
     sizes = np.array([len(cell) for cell in lists], dtype=np.int64)
     flat = pd.Series(list(chain.from_iterable(lists)), dtype=object)
@@ -74,8 +97,8 @@ def _flatten_arrow(series: pd.Series[Any]) -> tuple[Ints, pd.Series[Any], Bools]
 
 def encode(tools: pd.Series[Any]) -> tuple[Ints, list[Any]]:
     """Return codes (-1 = missing) and the distinct tools."""
-    codes, distinct = pd.factorize(tools)
-    return codes.astype(np.int64), list(distinct)
+    codes, distinct = by_distinct(tools)
+    return codes.astype(np.int64), distinct
 
 
 def tool_lists(
@@ -164,7 +187,8 @@ def to_lists(series: pd.Series[Any], delimiter: str | None = None) -> pd.Series[
     >>> to_lists(pd.Series(["Slack; Jira;slack", None]), ";").tolist()
     [['Jira', 'Slack'], <NA>]
     """
-    if delimiter is not None and not isinstance(series.dtype, pd.ArrowDtype):
+    if delimiter is not None and not are_lists(series).all():
+        series = series.astype(object)
         codes, distinct = pd.factorize(series.map(lambda cell: cell if isinstance(cell, str) else None))
         split = [_split(text, delimiter) for text in distinct] + [None]
         cells = np.empty(len(split), dtype=object)

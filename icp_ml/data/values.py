@@ -1,10 +1,11 @@
-"""One cell at a time: text, numbers, dates and flags as people export them, read the same way everywhere."""
+"""One cell at a time: text, numbers and flags as people export them, read the same way everywhere."""
 
 from __future__ import annotations
 
 import math
 import re
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import MAXYEAR, MINYEAR, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,10 +17,11 @@ import pyarrow.compute as pc
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-Days = npt.NDArray[np.datetime64]
 
 #: Text that means "no value", compared without case and outer spaces. "None" and "NA" are not among it.
 MISSING_TEXT = frozenset({"", "null", "nan", "nat", "n/a", "#n/a", "<na>", "\\n"})
+#: Types of cells that hold several values.
+LISTS = (list, tuple, set, frozenset, np.ndarray)
 #: The text dtype of the installed pandas: ``object`` before 3, ``str`` since.
 TEXT_DTYPE = pd.Series(["a"]).dtype
 
@@ -40,26 +42,35 @@ _CODES = frozenset(
     + ["BRL", "MXN", "PLN", "CZK", "HUF", "ZAR", "SGD", "HKD", "KRW", "ILS", "TRY", "AED"]
 )
 _SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9}
+# Every run of spaces or digits is possessive, so that reading a cell takes time linear in its length.
 _MONEY = re.compile(
-    r"^(?P<open>\()?\s*(?P<sign>[-+−])?\s*(?P<before>US\$|[$€£¥₹]|[A-Za-z]{2,3})?\s*(?P<inner>[-−])?"
-    r"(?P<digits>\d[\d.,'\s\u00a0\u202f]*|\.\d+)(?P<power>[eE][-+]?\d+)?\s*(?P<scale>[kKmMbB](?![A-Za-z]))?"
-    r"\s*(?P<after>[$€£¥₹%]|[A-Za-z]{2,3})?\s*(?P<close>\))?$"
+    r"^(?P<open>\()?\s*+(?P<sign>[-+−])?\s*+(?P<before>US\$|[$€£¥₹]|[A-Za-z]{2,3})?\s*+(?P<inner>[-−])?"
+    r"(?P<digits>\d[\d.,'\s\u00a0\u202f]*+|\.\d++)(?P<power>[eE][-+]?\d++)?\s*+(?P<scale>[kKmMbB](?![A-Za-z]))?"
+    r"\s*+(?P<after>[$€£¥₹%]|[A-Za-z]{2,3})?\s*+(?P<close>\))?$"
 )
 _GROUPED_COMMA = re.compile(r"^\d{1,3}(,\d{3})+$")
 _GROUPED_DOT = re.compile(r"^\d{1,3}(\.\d{3}){2,}$")
-_ISO = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ].*)?$")
-_SLASHED = re.compile(r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?: .*)?$")
-_OTHER_DATES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"^(\d{4})/(\d{1,2})/(\d{1,2})(?: .*)?$"), "ymd"),
-    (re.compile(r"^(\d{4})(\d{2})(\d{2})(?:\.0)?$"), "ymd"),
-    (re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})(?: .*)?$"), "dmy"),
-    (re.compile(r"^(\d{1,2})[- ]([A-Za-z]{3,9})\.?[- ,]+(\d{4})$"), "dmy"),
-    (re.compile(r"^([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})$"), "mdy"),
-)
-_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
-_FIRST_YEAR, _OPEN_YEAR = 1700, 2200
 _FAST_FROM = 1000
+_MOST_DIGITS = 400
+_BOOLEANS = frozenset({bool, np.bool_})
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands in a column for a cell that is no single value, such as a dict.
+
+    Parameters
+    ----------
+    found
+        What the cell is, without its content.
+    """
+
+    found: str
+
+    def __str__(self) -> str:
+        return self.found
+
+    __repr__ = __str__
 
 
 def is_arrow_text(kind: pa.DataType) -> bool:
@@ -95,25 +106,52 @@ def text_of(value: object) -> str | None:
             return None
         return str(int(number)) if number.is_integer() else repr(number)
     if isinstance(value, Decimal):
-        return str(int(value)) if value == value.to_integral_value() else str(float(value))
+        return _decimal_text(value)
     if isinstance(value, bytes):
         return text_of(value.decode("utf-8", "replace"))
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and MINYEAR <= value.year <= MAXYEAR:
         return value.date().isoformat() if value.time() == datetime.min.time() else value.isoformat(" ")
     return str(value).strip()
 
 
-def is_list(value: object) -> bool:
-    """Whether one cell holds several values."""
-    return isinstance(value, (list, tuple, set, frozenset, np.ndarray))
+def _decimal_text(value: Decimal) -> str | None:
+    if not value.is_finite():
+        return None if value.is_nan() else str(value)
+    if abs(value.adjusted()) > _MOST_DIGITS:
+        return str(value)
+    if value == value.to_integral_value():
+        return str(int(value))
+    short = str(float(value))
+    return short if Decimal(short) == value else format(value, "f").rstrip("0")
 
 
 def by_distinct(series: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[Any]]:
     """Return codes (-1 = missing) and the distinct cells of a column, so that work is done once per value."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         return series.cat.codes.to_numpy().astype(np.intp), list(series.cat.categories)
-    codes, distinct = pd.factorize(series)
-    return codes, list(distinct)
+    if series.dtype == object:
+        return _distinct_objects(series.to_numpy())
+    if isinstance(series.dtype, pd.ArrowDtype) and pa.types.is_nested(series.dtype.pyarrow_dtype):
+        return np.where(series.isna().to_numpy(), -1, 0), [Unreadable("a list")]
+    codes, found = pd.factorize(series)
+    return codes, list(found)
+
+
+def _distinct_objects(cells: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], list[Any]]:
+    kinds = set(map(type, cells))
+    several = {kind for kind in kinds if kind.__hash__ is None or kind is tuple}
+    if several:
+        marks = {kind: Unreadable(f"a {kind.__name__}") for kind in several}
+        cells = np.array([marks.get(type(cell), cell) for cell in cells] + [None], dtype=object)[:-1]
+    numbers = [kind for kind in kinds if issubclass(kind, int | float | np.number | Decimal)]
+    if not kinds & _BOOLEANS or len(numbers) < 2:
+        codes, found = pd.factorize(cells)
+        return codes, list(found)
+    # 1 and True are equal, and which of them comes first must not decide.
+    pairs = np.empty(len(cells), dtype=object)
+    pairs[:] = [None if pd.isna(cell) else (type(cell) in _BOOLEANS, cell) for cell in cells]
+    codes, found = pd.factorize(pairs)
+    return codes, [cell for _, cell in found]
 
 
 def spread(codes: npt.NDArray[np.intp], values: npt.NDArray[Any], missing: object) -> npt.NDArray[Any]:
@@ -125,14 +163,40 @@ def spread(codes: npt.NDArray[np.intp], values: npt.NDArray[Any], missing: objec
 
 def clean_text(series: pd.Series[Any]) -> pd.Series[Any]:
     """Return a column as stripped text with missing values where a cell means "no value"."""
+    return read_texts(series)[0]
+
+
+def read_texts(series: pd.Series[Any]) -> tuple[pd.Series[Any], Bools]:
+    """Read a column of text.
+
+    Returns
+    -------
+    values
+        Stripped text, missing where a cell means "no value" or is none.
+    unreadable
+        True where a cell is no single value.
+    """
     codes, distinct = by_distinct(series)
-    texts = np.array([text_of(value) for value in distinct] + [None], dtype=object)
-    taken = pd.Series(texts, dtype=TEXT_DTYPE).array.take(codes)
+    bad = np.array([isinstance(value, Unreadable | list) for value in distinct], dtype=np.bool_)
+    texts = [None if no else text_of(value) for value, no in zip(distinct, bad, strict=True)]
+    return as_text(codes, texts, series), spread(codes, bad, False)
+
+
+def as_text(codes: npt.NDArray[np.intp], texts: list[str | None], series: pd.Series[Any]) -> pd.Series[Any]:
+    """Give each row of a column the text of its code."""
+    padded = np.array([*texts, None], dtype=object)
+    taken = pd.Series(padded, dtype=TEXT_DTYPE).array.take(codes)
     return pd.Series(taken, index=series.index, name=series.name)
 
 
+def shown_text(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column as text for a message, where a cell that is no single value is told by what it is."""
+    codes, distinct = by_distinct(series)
+    return as_text(codes, [text_of(value) for value in distinct], series)
+
+
 def number_of(text: str, *, comma_decimal: bool = False) -> float | None:
-    """Read one number or amount; None if it is neither.
+    """Read one number or amount; None if it is neither, or larger than a float holds.
 
     Parameters
     ----------
@@ -158,7 +222,8 @@ def number_of(text: str, *, comma_decimal: bool = False) -> float | None:
     except ValueError:
         return None
     negative = bool(match["open"]) or match["sign"] in ("-", "−") or bool(match["inner"])
-    return (-number if negative else number) * _SCALE[(match["scale"] or "").upper()]
+    number = (-number if negative else number) * _SCALE[(match["scale"] or "").upper()]
+    return number if math.isfinite(number) else None
 
 
 def _plain_digits(digits: str, comma_decimal: bool) -> str | None:
@@ -232,8 +297,7 @@ def read_numbers(series: pd.Series[Any], *, comma_decimal: bool = False) -> tupl
                 (math.nan, False) if text is None else (math.nan, True) if number is None else (number, False)
             )
         if isinstance(value, (bool, np.bool_, int, float, np.number, Decimal)):
-            number = float(value)
-            return (math.nan, True) if math.isinf(number) else (number, False)
+            return _finite(value)
         return math.nan, text_of(value) is not None
 
     codes, distinct = by_distinct(series)
@@ -247,6 +311,15 @@ def read_numbers(series: pd.Series[Any], *, comma_decimal: bool = False) -> tupl
     for place in slow:
         values[place], bad[place] = read(distinct[place])
     return spread(codes, values, math.nan), spread(codes, bad, False)
+
+
+def _finite(value: Any) -> tuple[float, bool]:
+    """Return a number, or NaN and True where no float can hold it."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return math.nan, True
+    return (math.nan, True) if math.isinf(number) else (number, False)
 
 
 def read_flags(series: pd.Series[Any], extra: dict[str, float] | None = None) -> tuple[Floats, Bools]:
@@ -279,107 +352,3 @@ def read_flags(series: pd.Series[Any], extra: dict[str, float] | None = None) ->
     values = np.array([pair[0] for pair in pairs], dtype=np.float64)
     bad = np.array([pair[1] for pair in pairs], dtype=np.bool_)
     return spread(codes, values, math.nan), spread(codes, bad, False)
-
-
-def read_dates(
-    series: pd.Series[Any], *, day_first: bool | None = None, iso_only: bool = False
-) -> tuple[Days, Bools, list[str]]:
-    """Read a column of dates as whole days.
-
-    A date of the year 2200 or later means "open" in CRM exports and is read as missing.
-
-    Parameters
-    ----------
-    series
-        Dates, datetimes (their own wall-clock day) or text.
-    day_first
-        How to read 03/04/2024. None: decided by the column's other values.
-    iso_only
-        Read year-month-day text only, so that a row's value doesn't depend on its neighbours.
-
-    Returns
-    -------
-    values
-        datetime64[ns] at midnight, NaT where missing or unreadable.
-    unreadable
-        True where a cell holds something that is no date.
-    ambiguous
-        Examples of values such as 03/04/2024 when nothing in the column tells day from month.
-    """
-    if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        return _drop_open(_whole_days(series)), np.zeros(len(series), dtype=np.bool_), []
-    codes, distinct = by_distinct(series)
-    texts: dict[int, str] = {}
-    days = np.full(len(distinct), "NaT", dtype="datetime64[D]")
-    for place, value in enumerate(distinct):
-        if isinstance(value, date) and not pd.isna(value):
-            days[place] = np.datetime64(date(value.year, value.month, value.day))
-        else:
-            text = text_of(value)
-            if text is not None:
-                texts[place] = text
-    order, ambiguous = _slash_order(list(texts.values()), day_first)
-    bad = np.zeros(len(distinct), dtype=np.bool_)
-    for place, text in texts.items():
-        day = _date_of(text, None if iso_only else order, iso_only)
-        bad[place] = day is None
-        if day is not None:
-            days[place] = np.datetime64(day)
-    return _drop_open(spread(codes, days, np.datetime64("NaT"))), spread(codes, bad, False), ambiguous
-
-
-def _whole_days(series: pd.Series[Any]) -> Days:
-    if isinstance(series.dtype, pd.ArrowDtype):
-        cells = pa.array(series.array)
-        if pa.types.is_timestamp(cells.type) and cells.type.tz is not None:
-            cells = pc.local_timestamp(cells)
-        return np.asarray(pc.cast(cells, pa.date32(), safe=False)).astype("datetime64[D]")
-    plain = series.dt.tz_localize(None) if series.dt.tz is not None else series
-    return plain.to_numpy().astype("datetime64[D]")
-
-
-def _drop_open(days: Days) -> Days:
-    far = days >= np.datetime64(f"{_OPEN_YEAR}-01-01")
-    result: Days = np.where(far, np.datetime64("NaT"), days).astype("datetime64[ns]")
-    return result
-
-
-def _slash_order(texts: list[str], day_first: bool | None) -> tuple[str, list[str]]:
-    if day_first is not None:
-        return ("dmy" if day_first else "mdy"), []
-    slashed = [(match, text) for text in texts if (match := _SLASHED.match(text))]
-    day = sum(int(match[1]) > 12 for match, _ in slashed)
-    month = sum(int(match[2]) > 12 for match, _ in slashed)
-    if day == month:
-        different = [text for match, text in slashed if int(match[1]) != int(match[2])]
-        return "mdy", sorted(different)[:5]
-    return ("dmy" if day > month else "mdy"), []
-
-
-def _date_of(text: str, order: str | None, iso_only: bool) -> date | None:
-    match = _ISO.match(text)
-    if match is not None:
-        return _day(match, "ymd")
-    if iso_only:
-        return None
-    match = _SLASHED.match(text)
-    if match is not None:
-        return _day(match, order or "mdy")
-    for pattern, parts in _OTHER_DATES:
-        match = pattern.match(text)
-        if match is not None:
-            return _day(match, parts)
-    return None
-
-
-def _day(match: re.Match[str], parts: str) -> date | None:
-    found = dict(zip(parts, match.groups(), strict=True))
-    word = found["m"]
-    month = _MONTHS.get(word[:3].lower(), 0) if word.isalpha() else int(word)
-    year = int(found["y"])
-    if year < _FIRST_YEAR:
-        return None
-    try:
-        return date(year, month, int(found["d"]))
-    except ValueError:
-        return None

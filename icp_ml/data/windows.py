@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.errors import ConfigError
+from icp_ml.settings import FIRST_YEAR, OPEN_YEAR
 
 Days = npt.NDArray[np.datetime64]
 DateLike = str | date | datetime | pd.Timestamp | np.datetime64
@@ -38,11 +39,16 @@ def to_day(value: DateLike) -> np.datetime64:
     """
     try:
         day = pd.Timestamp(value).to_datetime64().astype("datetime64[D]")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         message = f"expected a date such as '2024-06-30', found {value!r}: pass text, date or Timestamp"
         raise ConfigError(message, value=value) from error
     if np.isnat(day):
         raise ConfigError("expected a date such as '2024-06-30', found an empty one", value=value)
+    if not np.datetime64(f"{FIRST_YEAR}-01-01") <= day < np.datetime64(f"{OPEN_YEAR}-01-01"):
+        raise ConfigError(
+            f"expected a date from {FIRST_YEAR} to {OPEN_YEAR - 1}, found {day}: no others can be held",
+            value=value,
+        )
     found: np.datetime64 = day
     return found
 

@@ -26,7 +26,7 @@ from icp_ml.model.columns import Columns
 from icp_ml.model.contributions import sums_by_source
 from icp_ml.serve.match import features_of, icp_match
 from icp_ml.serve.reference import tiers
-from icp_ml.serve.scoreinput import Accounts, Features, column_names, read_input
+from icp_ml.serve.scoreinput import Accounts, Features, as_input, column_names, read_input
 
 if TYPE_CHECKING:
     from icp_ml.model.ensemble import Ensemble
@@ -120,7 +120,7 @@ def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) ->
     Raises
     ------
     ConfigError
-        ``reasons`` is no whole number from 0 to 1,000.
+        ``reasons`` is no whole number from 0 to 100.
     InputMismatchError
         The frame has no account column, or a column can't be read as the model knows it.
 
@@ -163,6 +163,7 @@ def score_batch(model: IcpModel, features: Features, *, reasons: int) -> tuple[A
 def _scored(model: IcpModel, features: Features, reasons: int) -> tuple[dict[str, Any], InputGaps]:
     """Return the columns of a score table, text of one value for all rows as that text, and the gaps."""
     reasons = parameters.whole("reasons", reasons, 0, parameters.MOST_REASONS)
+    features = as_input(features)
     accounts = read_input(features, model.schema)
     read = accounts.columns
     absent = dict.fromkeys(absent_features(model, column_names(features)), read.n_rows)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from icp_ml.data.cells import frame_of, plain_names
 from icp_ml.data.conform import conform
 from icp_ml.data.ids import are_clean_ids
 from icp_ml.data.kinds import code_base
@@ -24,10 +25,11 @@ from icp_ml.data.span import within_span
 from icp_ml.data.values import TEXT_DTYPE, is_arrow_list, is_arrow_text, text_of
 from icp_ml.errors import InputMismatchError
 from icp_ml.model.columns import Categories, Columns, Tools, as_lists, read_columns, tools_of
-from icp_ml.serve.sources import to_frame
 
 Features = Any
 """A features frame, or a record batch of arrow."""
+_WIDEST = 8
+"""Bytes of the widest number that arrow knows."""
 Reading = npt.NDArray[np.float64] | Categories | tuple[Tools, Any]
 
 
@@ -66,6 +68,29 @@ class Accounts:
                 column.codes, categories=pd.Index(column.levels, dtype=TEXT_DTYPE)
             )
         return pd.array(self.lists[name], dtype=pd.ArrowDtype(self.lists[name].type))
+
+
+def as_input(features: object) -> Features:
+    """Return a frame or a record batch whose columns are named by text.
+
+    Raises
+    ------
+    InputMismatchError
+        It's neither a DataFrame nor a table of arrow.
+    """
+    if isinstance(features, pd.DataFrame):
+        plain = not isinstance(features.columns, pd.MultiIndex) and set(map(type, features.columns)) <= {str}
+        return features if plain else features.set_axis(pd.Index(plain_names(features.columns)), axis=1)
+    if isinstance(features, pa.Table):
+        whole = features.combine_chunks().to_batches()
+        return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=features.schema)
+    if isinstance(features, pa.RecordBatch):
+        return features
+    raise InputMismatchError(
+        f"expected a DataFrame of accounts to score, found {type(features).__name__}: make it one, such "
+        "as by pandas.DataFrame(...)",
+        found=type(features).__name__,
+    )
 
 
 def read_input(features: Features, schema: Schema) -> Accounts:
@@ -144,7 +169,7 @@ def _frame(features: Features, *, without: Sequence[str]) -> pd.DataFrame:
     kept = [name for name in features.schema.names if name not in without]
     if not kept:
         return pd.DataFrame(index=pd.RangeIndex(features.num_rows))
-    return to_frame(features.select(kept))
+    return frame_of(features.select(kept))
 
 
 def column_names(features: Features) -> Sequence[Any]:
@@ -165,7 +190,7 @@ def _arrow(features: Features, name: str) -> Any:
     column = features[name]
     dtype = column.dtype
     if isinstance(dtype, np.dtype):
-        return pa.array(column.to_numpy()) if dtype.kind in "fiub" else None
+        return pa.array(column.to_numpy()) if dtype.kind in "fiub" and dtype.itemsize <= _WIDEST else None
     arrow_text = isinstance(dtype, pd.StringDtype) and dtype.storage == "pyarrow"
     if not arrow_text and not isinstance(dtype, pd.CategoricalDtype | pd.ArrowDtype):
         return None
@@ -201,7 +226,7 @@ def _unknown(feature: Feature, n: int) -> Reading:
 def _numbers(column: Any, feature: Feature) -> Reading | None:
     """Return numbers, and true/false that may be there as 0 and 1."""
     kind, is_flag = column.type, feature.kind == "boolean"
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    is_number = pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind)
     if not is_number and not (is_flag and pa.types.is_boolean(kind)):
         return None
     column = column.cast(pa.float64(), safe=False)
@@ -218,13 +243,17 @@ def _categories(column: Any) -> Reading | None:
     kind = column.type
     if is_arrow_text(kind):
         column = column.dictionary_encode()
-    elif not pa.types.is_dictionary(kind):
+    elif not pa.types.is_dictionary(kind) or not _is_level(kind.value_type):
         return None
     elif len(column.dictionary) > len(column):
         column = column.dictionary_decode().dictionary_encode()
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     place, levels = _clean_levels(str(column.dictionary.type), tuple(column.dictionary.to_pylist()))
     return Categories(place[codes], levels)
+
+
+def _is_level(kind: Any) -> bool:
+    return is_arrow_text(kind) or bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
 @lru_cache(maxsize=256)

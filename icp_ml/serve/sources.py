@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
+from icp_ml.data import csvfiles
+from icp_ml.data.files import UNREADABLE, first_line
 from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Schema
-from icp_ml.data.values import is_arrow_list, is_arrow_text
+from icp_ml.data.values import is_arrow_text
 from icp_ml.errors import TableError
 
 Source = str | Path | Sequence[str | Path]
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 RUN_FILE = "_scores.json"
-_MARKS = (",", ";", "\t", "|")
 _RUN_BATCHES = 4
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -44,17 +42,19 @@ def find_files(source: Source, endings: tuple[str, ...] = (".parquet",)) -> list
     TableError
         A name matches no file.
     """
-    names = [source] if isinstance(source, str | Path) else list(source)
+    several = isinstance(source, Iterable) and not isinstance(source, bytes | Mapping)
+    names = [source] if isinstance(source, str | Path) or not several else list(source)
     found: dict[Path, None] = {}
     for name in names:
-        path = Path(name)
-        if path.is_file():
-            matches = [path]
-        elif path.is_dir():
-            matches = sorted(file for file in path.rglob("*") if _is_input(file, endings))
-        else:
-            root = Path(path.anchor)
-            matches = sorted(file for file in root.glob(str(path.relative_to(root))) if file.is_file())
+        if not isinstance(name, str | Path) or not str(name).strip() or "\0" in str(name):
+            raise TableError(f"expected the path of a file or folder, found {name!r}", source=repr(name))
+        try:
+            matches = _matches(Path(name), endings)
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise TableError(
+                f"expected a path that can be looked up, found {str(name)!r}: {first_line(error)}",
+                source=str(name),
+            ) from error
         if not matches:
             kinds = " or ".join(ending.lstrip(".") for ending in endings)
             raise TableError(
@@ -64,6 +64,15 @@ def find_files(source: Source, endings: tuple[str, ...] = (".parquet",)) -> list
     if not found:
         raise TableError("expected at least one file, found an empty list", source=[])
     return list(found)
+
+
+def _matches(path: Path, endings: tuple[str, ...]) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if _is_input(file, endings) and file.is_file())
+    root = Path(path.anchor)
+    return sorted(file for file in root.glob(str(path.relative_to(root))) if file.is_file())
 
 
 def _is_input(path: Path, endings: tuple[str, ...]) -> bool:
@@ -89,13 +98,12 @@ def count_rows(path: Path) -> int:
     with _named(path):
         if not is_csv(path):
             return int(pq.read_metadata(path).num_rows)
-        with _open_csv(path, None) as stream:
-            return sum(batch.num_rows for batch in stream)
+        return csvfiles.count_rows(path)
 
 
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    with _named(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -157,32 +165,17 @@ def _runs(sizes: list[int], batch_rows: int) -> list[list[int]]:
 
 
 def _csv_batches(path: Path, schema: Schema, threads: bool) -> Iterator[Any]:
-    with _open_csv(path, None) as probe:
+    with csvfiles.open_csv(path) as probe:
         wanted = [name for name in probe.schema.names if is_wanted(name, schema)]
-    with _open_csv(path, wanted, threads) as stream:
-        yield from stream
-
-
-def _open_csv(path: Path, columns: list[str] | None, threads: bool = True) -> Any:
-    """Open a csv file with all cells as text, so that no batch guesses at a column's type."""
-    opener = gzip.open if path.name.endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        header = str(file.readline())
-    mark = max(_MARKS, key=header.count)
-    parse = pa.csv.ParseOptions(delimiter=mark, newlines_in_values=True)
-    if columns is None:
-        with pa.csv.open_csv(path, parse_options=parse) as stream:
-            names = stream.schema.names
-        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-    else:
-        convert = pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()),
-            include_columns=columns,
-            null_values=[""],
-            strings_can_be_null=True,
+    twice = sorted({name for name in wanted if wanted.count(name) > 1})
+    if twice:
+        raise TableError(
+            f"expected each column of {path} once, found {twice[:5]} more than once: drop the copies",
+            path=str(path),
+            columns=twice,
         )
-    reading = pa.csv.ReadOptions(use_threads=threads)
-    return pa.csv.open_csv(path, parse_options=parse, convert_options=convert, read_options=reading)
+    with csvfiles.open_csv(path, columns=wanted, threads=threads) as stream:
+        yield from stream
 
 
 def is_wanted(name: str, schema: Schema) -> bool:
@@ -196,25 +189,13 @@ def _partition(path: Path) -> Mapping[str, str | None]:
     return {name: None if value == _NO_VALUE else unquote(value) for name, value in pairs}
 
 
-def to_frame(batch: Any) -> pd.DataFrame:
-    """Return a record batch as a frame, in one thread; lists stay arrow lists."""
-    # What pandas noted of its own types is no use: it can't read the name of a list.
-    frame = batch.to_pandas(types_mapper=_list_columns, use_threads=False, ignore_metadata=True)
-    return pd.DataFrame(frame)
-
-
-def _list_columns(kind: Any) -> pd.ArrowDtype | None:
-    """Keep lists as Arrow lists: a Python list per account is many times larger."""
-    return pd.ArrowDtype(kind) if is_arrow_list(kind) else None
-
-
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
     """Name the file that can't be read."""
     try:
         yield
-    except (pa.ArrowInvalid, OSError, UnicodeError) as error:
+    except UNREADABLE as error:
         kind = "csv" if is_csv(path) else "parquet"
         raise TableError(
-            f"expected a {kind} file, found {path}: {str(error).splitlines()[0]}", path=str(path)
+            f"expected a {kind} file, found {path}: {first_line(error)}", path=str(path)
         ) from error

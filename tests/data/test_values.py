@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icp_ml.data.dates import read_dates
 from icp_ml.data.ids import clean_ids
 from icp_ml.data.values import (
     clean_text,
     currency_counts,
     number_of,
-    read_dates,
     read_flags,
     read_numbers,
     writes_comma_decimals,
@@ -112,7 +112,7 @@ def test_only_documented_placeholders_are_missing() -> None:
 def test_ids_read_as_floats_lose_their_point() -> None:
     assert clean_ids(pd.Series([17.0, 18.0])).tolist() == ["17", "18"]
     assert clean_ids(pd.Series(["17.0", "18.0"])).tolist() == ["17", "18"]
-    assert clean_ids(pd.Series(["17.0", "v2"])).tolist() == ["17.0", "v2"]
+    assert clean_ids(pd.Series(["17.0", "v2"])).tolist() == ["17", "v2"]
     assert clean_ids(pd.Series(["007", " 8 "])).tolist() == ["007", "8"]
     assert clean_ids(pd.Series([17, None], dtype="Int64")).tolist()[0] == "17"
 
