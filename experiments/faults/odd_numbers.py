@@ -147,6 +147,7 @@ JOBS = (0, "2", 1.5, -1, 10**9, True, np.int64(2), float("nan"))
 SHARES = (-0.1, float("nan"), "0.1", 0, 0.0, 1.0, 1.5, float("inf"), None, True)
 COUNTS = (-1, 1.5, "3", 0, None, True, float("nan"), 2**70)
 FEW = 3
+QUARTERS = pd.date_range("2020-03-31", periods=6, freq="YE")
 
 
 def parameter_cases(*, smoke: bool) -> Iterator[Case]:
@@ -174,7 +175,9 @@ def parameter_cases(*, smoke: bool) -> Iterator[Case]:
         "score_frame": lambda **more: icp.score_frame(model, features, **more),
         "monitor": lambda **more: icp.monitor(model, features, **more),
         "Rules": lambda **more: Rules(**more),
-        "PurgedGroupTimeSplit": lambda **more: icp.PurgedGroupTimeSplit(**more),
+        "PurgedGroupTimeSplit": lambda **more: list(
+            icp.PurgedGroupTimeSplit(**more).split(range(6), dates=QUARTERS)
+        ),
         "rows_by_weight": lambda **more: icp.rows_by_weight([0.5, 1.5], **more),
         "censoring_weights": lambda **more: icp.censoring_weights(
             [1, 2, 2], [True, False, False], **{"horizon": 2, **more}

@@ -191,7 +191,7 @@ class PurgedGroupTimeSplit:
     horizon_months: int = 12
     embargo_days: int = 0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         parameters.whole("n_splits", self.n_splits, 1, MOST_SPLITS)
         parameters.whole("horizon_months", self.horizon_months, 0, parameters.MOST_MONTHS)
         parameters.whole("embargo_days", self.embargo_days, 0, parameters.MOST_DAYS)
@@ -224,6 +224,7 @@ class PurgedGroupTimeSplit:
         NotEnoughDataError
             If there are too few snapshots, or a fold would be empty.
         """
+        self._check()
         days, groups = self._read(X, groups, dates)
         part = None if groups is None else self._deal(np.asarray(groups).astype(str))
         free = shift_days(add_months(days, self.horizon_months), self.embargo_days)
