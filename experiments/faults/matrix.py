@@ -4,9 +4,9 @@
     make matrix QUICK=1                           # a few files of tests in each cell
     make matrix QUICK=1 ONLY=oldest-python3.12    # one cell; the others keep their last result
 
-Pythons are those named in PYTHONS, else those of python3.11, python3.12 and python3.13 that are there. Each cell
-gets an environment of its own in .matrix/, which is removed when the cell is done (--keep leaves it). The last
-result of each cell stands in matrix.json. Only the standard library is used.
+Pythons are those named in PYTHONS, else those of python3.11, python3.12 and python3.13 that are there. Each
+cell gets an environment of its own in .matrix/, which is removed when the cell is done (--keep leaves it).
+The last result of each cell stands in matrix.json. Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ QUICK = (
     "tests/test_statistics.py",
 )
 NAMED = (
-    "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lightgbm", "shap", "numba", "mlflow", "click", "jinja2"
+    "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lightgbm", "shap", "numba", "mlflow", "click",
+    "jinja2",
 )  # fmt: skip
 VERSIONS = f"""
 import json, platform
