@@ -1,4 +1,4 @@
-"""An outcome with two classes, as zeros and ones, and how much each row counts."""
+"""What a fit is given, checked: settings, an outcome with two classes, and how much each row counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,27 @@ from sklearn.utils.validation import assert_all_finite
 
 from icp_ml import parameters
 from icp_ml.errors import IcpError, InputValueError
+from icp_ml.model.candidates import CANDIDATES
 from icp_ml.model.columns import Floats
+
+MOST_BAGS, MOST_FOLDS = 1000, 1000
+
+
+def check_fit(candidates: Any, n_bags: Any, n_folds: Any, random_state: Any, n_jobs: Any) -> None:
+    """Refuse settings of a classifier that are of the wrong type or out of range.
+
+    Raises
+    ------
+    ParameterError
+        Naming the setting.
+    """
+    for name in parameters.texts("candidates", candidates) or ("",):
+        parameters.choice("each of candidates", name, CANDIDATES)
+    parameters.whole("n_bags", n_bags, 1, MOST_BAGS)
+    parameters.whole("n_folds", n_folds, 2, MOST_FOLDS)
+    parameters.jobs(n_jobs)
+    if random_state is not None and not isinstance(random_state, np.random.RandomState):
+        parameters.seed(random_state, "random_state")
 
 
 @contextmanager

@@ -16,16 +16,15 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from icp_ml import parameters
 from icp_ml.data.schema import KEYS, Feature, Schema
 from icp_ml.errors import InputMismatchError, InputValueError
-from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
+from icp_ml.model.candidates import DEFAULT_CANDIDATES
 from icp_ml.model.columns import Columns, Floats, columns_from_matrix, infer_schema, read_columns
 from icp_ml.model.contributions import sums_by_source
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
 from icp_ml.model.fitting import CV_NUMBERS, Learnt, fit_model, parallel
-from icp_ml.model.outcome import named_input, read_weights, two_classes
+from icp_ml.model.outcome import check_fit, named_input, read_weights, two_classes
 
 BLOCK_ROWS = 16_384
-MOST_BAGS, MOST_FOLDS = 1000, 1000
 
 
 class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -200,7 +199,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         groups: npt.ArrayLike | None,
         sample_weight: npt.ArrayLike | None,
     ) -> PropensityClassifier:
-        self._check_params()
+        check_fit(self.candidates, self.n_bags, self.n_folds, self.random_state, self.n_jobs)
         if not schema.features:
             raise InputValueError(
                 "expected at least one feature column, found 0 feature(s): give columns besides the keys"
@@ -239,16 +238,6 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Encoder, members and calibration, for columns that are already read."""
         check_is_fitted(self)
         return self._ensemble
-
-    def _check_params(self) -> None:
-        candidates = parameters.texts("candidates", self.candidates)
-        for name in candidates or ("",):
-            parameters.choice("each of candidates", name, CANDIDATES)
-        parameters.whole("n_bags", self.n_bags, 1, MOST_BAGS)
-        parameters.whole("n_folds", self.n_folds, 2, MOST_FOLDS)
-        parameters.jobs(self.n_jobs)
-        if self.random_state is not None and not isinstance(self.random_state, np.random.RandomState):
-            parameters.seed(self.random_state, "random_state")
 
     def decision_function(self, X: Any) -> Floats:
         """Return calibrated log-odds of ``classes_[1]`` per row."""
