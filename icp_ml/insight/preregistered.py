@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
-from icp_ml.errors import ConfigError
+from icp_ml.errors import ParameterError
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.predicates import Predicate
 from icp_ml.insight.profile import TRAIT_COLUMNS
@@ -30,14 +30,14 @@ def read_asked(asked: Any, dataset: Dataset) -> list[Mapping[str, Any]]:
     listed = isinstance(asked, Sequence) and not isinstance(asked, str | bytes)
     found = list(asked) if listed else []
     if not listed or len(found) > MOST:
-        raise ConfigError(
+        raise ParameterError(
             f"expected at most {MOST} pre-registered traits, found {len(found) or repr(asked)}: name fewer",
             found=len(found),
         )
     for item in found:
         keys = set(item) if isinstance(item, Mapping) else set()
         if not keys >= {"feature", "operator", "value"} or item["feature"] not in dataset.schema.names:
-            raise ConfigError(
+            raise ParameterError(
                 f"expected a pre-registered trait with feature, operator and value, found {item!r}: features "
                 f"are {dataset.schema.names[:5]}",
                 found=item,
