@@ -24,7 +24,7 @@ def read_asked(asked: Any, dataset: Dataset) -> list[Mapping[str, Any]]:
 
     Raises
     ------
-    ConfigError
+    ParameterError
         There are more than 8, or one isn't a dict with feature, operator and value, or of no feature.
     """
     listed = isinstance(asked, Sequence) and not isinstance(asked, str | bytes)
