@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help demo test test-fast lint types layers bench truth docs clean install
+.PHONY: help demo test test-fast lint types layers bench truth matrix docs clean install
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -59,6 +59,10 @@ truth: $(STAMP)  ## error rates of the profile on simulated worlds (SMOKE=1 for 
 	$(BIN)/python experiments/truth/gate.py $(if $(SMOKE),--smoke)
 	$(BIN)/python experiments/truth/monitor.py $(if $(SMOKE),--smoke)
 	$(BIN)/python experiments/truth/table.py $(if $(SMOKE),,--write)
+
+matrix:  ## oldest and newest dependencies on each Python (PYTHONS="python3.11 ...", QUICK=1, ONLY=oldest-python3.11)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed; set PYTHON=/path/to/python"; exit 2; }
+	$(PYTHON) experiments/faults/matrix.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 docs: $(STAMP)  ## build the documentation as HTML into site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt

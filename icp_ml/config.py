@@ -14,12 +14,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from icp_ml import parameters
 from icp_ml.errors import ConfigError
 from icp_ml.settings import section, unknown
 
 OBJECTIVES = ("probability", "hazard")
 MOST_BYTES = 1_000_000
-MOST_MONTHS, MOST_DAYS, MOST_REASONS, MOST_SEED = 120, 36_525, 100, 2**32 - 1
 QUARTER_ENDS = ((3, 31), (6, 30), (9, 30), (12, 31))
 
 
@@ -334,10 +334,13 @@ def parse_config(content: Mapping[str, Any], *, base: Path = Path()) -> Config:
 def _check_ranges(config: Config) -> None:
     """Refuse values that are of the right type but mean nothing."""
     data = config.data
-    _within("data.horizon_months", data.horizon_months, 1, MOST_MONTHS)
-    _within("data.technology_grace_days", data.technology_grace_days, 0, MOST_DAYS)
-    _within("model.reasons", config.model.reasons, 0, MOST_REASONS)
-    _within("model.seed", config.model.seed, 0, MOST_SEED)
+    for key, value, least, most in (
+        ("data.horizon_months", data.horizon_months, 1, parameters.MOST_MONTHS),
+        ("data.technology_grace_days", data.technology_grace_days, 0, parameters.MOST_DAYS),
+        ("model.reasons", config.model.reasons, 0, parameters.MOST_REASONS),
+        ("model.seed", config.model.seed, 0, parameters.MOST_SEED),
+    ):
+        parameters.whole(key, value, least, most)
     if not 0 < config.tracking.patience_seconds <= 86_400:
         raise ConfigError(
             "expected tracking.patience_seconds above 0 and up to 86400 (a day), "
@@ -371,10 +374,3 @@ def _check_ranges(config: Config) -> None:
             key="data.snapshot_first",
             found=(first, last),
         )
-
-
-def _within(key: str, value: int, least: int, most: int) -> None:
-    if value < least:
-        raise ConfigError(f"expected {key} to be at least {least}, found {value}", key=key, found=value)
-    if value > most:
-        raise ConfigError(f"expected {key} to be at most {most}, found {value}", key=key, found=value)

@@ -43,6 +43,10 @@ class ConfigError(IcpError):
     """A setting is unknown, of the wrong type or out of its range."""
 
 
+class ParameterError(ConfigError, ValueError):
+    """An argument of a function is of the wrong type or out of its range."""
+
+
 class TableError(IcpError):
     """A whole table can't be used: a column is missing, of the wrong type, or the table is empty."""
 
@@ -61,6 +65,10 @@ class NotEnoughDataError(IcpError):
 
 class InputMismatchError(IcpError):
     """What is to be scored doesn't have the columns or types the model was trained on."""
+
+
+class InputValueError(InputMismatchError, ValueError, TypeError):
+    """A matrix or an outcome can't be used; also what scikit-learn's conventions ask for."""
 
 
 class BundleError(IcpError):

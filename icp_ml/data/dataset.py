@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml import parameters
 from icp_ml.data.censoring import EndDates, end_date_mode, infer_observed_until
 from icp_ml.data.conform import conform
 from icp_ml.data.features import FeatureReader, features_schema, warn_if_all_gone
@@ -208,6 +209,8 @@ class Dataset:
         >>> dataset.schema.names, dataset.targets, len(dataset)
         (['size'], ('retained',), 4)
         """
+        if horizon_months is not None:
+            parameters.whole("horizon_months", horizon_months, 0, parameters.MOST_MONTHS)
         parts = read_labelled(
             frame,
             account_id=account_id,
@@ -282,7 +285,7 @@ def build_dataset(
     NotEnoughDataError
         If no row is left, or all outcomes are the same.
     """
-    _check_settings(horizon_months, expansion_tolerance)
+    _check_settings(horizon_months, expansion_tolerance, technology_grace_days)
     days = snapshot_days(snapshot_dates)
     subscriptions = tables.required("subscriptions")
     mode, mode_how = end_date_mode(subscriptions, end_dates)
@@ -334,18 +337,10 @@ def build_dataset(
     return Dataset(features, labels, schema, groups, horizon_months, facts)
 
 
-def _check_settings(horizon_months: int, tolerance: float) -> None:
-    if (
-        isinstance(horizon_months, bool)
-        or not isinstance(horizon_months, int)
-        or not 1 <= horizon_months <= 120
-    ):
-        raise ConfigError(
-            f"expected horizon_months to be a whole number from 1 to 120, found {horizon_months!r}",
-            found=horizon_months,
-        )
-    if not 0.0 <= tolerance <= 10.0:
-        raise ConfigError(f"expected expansion_tolerance from 0 to 10, found {tolerance!r}", found=tolerance)
+def _check_settings(horizon_months: int, tolerance: float, grace_days: int) -> None:
+    parameters.whole("horizon_months", horizon_months, 1, parameters.MOST_MONTHS)
+    parameters.number("expansion_tolerance", tolerance, 0.0, 10.0)
+    parameters.whole("technology_grace_days", grace_days, 0, parameters.MOST_DAYS)
 
 
 def _check_rows(parts: list[Any], facts: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from icp_ml import parameters
 from icp_ml.data.conform import unknown_column
 from icp_ml.data.ids import ids_preview
 from icp_ml.data.kinds import (
@@ -151,6 +152,7 @@ def build_features(
     DataWarning
         If no tool can be in use because every one was last seen before ``as_of``.
     """
+    parameters.whole("technology_grace_days", technology_grace_days, 0, parameters.MOST_DAYS)
     day = to_day(as_of)
     schema = features_schema(tables, as_of=day, post_sale=post_sale) if schema is None else schema
     warn_if_all_gone(tables.technologies, day, technology_grace_days)

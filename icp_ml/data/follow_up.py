@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml import parameters
 from icp_ml.data.censoring import EndDates, end_date_mode, infer_observed_until
 from icp_ml.data.features import FeatureReader, features_schema
 from icp_ml.data.labels import Ledger, locked_in
@@ -18,7 +19,7 @@ from icp_ml.data.schema import Schema
 from icp_ml.data.tables import Tables
 from icp_ml.data.twins import join_twins
 from icp_ml.data.windows import DateLike, add_months, snapshot_days, to_day, window_end
-from icp_ml.errors import ConfigError, NotEnoughDataError
+from icp_ml.errors import NotEnoughDataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +88,8 @@ def follow_up(
     NotEnoughDataError
         If no account was followed for a month.
     """
-    if isinstance(horizon_months, bool) or not isinstance(horizon_months, int) or horizon_months < 1:
-        raise ConfigError(f"expected horizon_months of 1 or more, found {horizon_months!r}")
+    parameters.whole("horizon_months", horizon_months, 1, parameters.MOST_MONTHS)
+    parameters.whole("technology_grace_days", technology_grace_days, 0, parameters.MOST_DAYS)
     days = snapshot_days(snapshot_dates)
     subscriptions = tables.required("subscriptions")
     mode, how = end_date_mode(subscriptions, end_dates)

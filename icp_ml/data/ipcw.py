@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from icp_ml import parameters
 from icp_ml.errors import ConfigError, NotEnoughDataError
 
 Floats = npt.NDArray[np.float64]
@@ -19,6 +20,8 @@ Bools = npt.NDArray[np.bool_]
 
 #: Largest weight of one row; beyond it a handful of rows would decide.
 MOST_WEIGHT = 20.0
+MOST_PERIODS = 6_000
+MOST_DRAWN = 10**9
 
 
 def read_follow_up(periods: npt.ArrayLike, left: npt.ArrayLike, horizon: int) -> tuple[Ints, Bools]:
@@ -44,12 +47,12 @@ def read_follow_up(periods: npt.ArrayLike, left: npt.ArrayLike, horizon: int) ->
     ConfigError
         If lengths differ, a period is negative or no whole number, or a row left in no period.
     """
-    times, events = np.asarray(periods, dtype=np.float64), np.asarray(left).astype(np.bool_)
-    if horizon < 1 or len(times) != len(events):
+    horizon = parameters.whole("horizon", horizon, 1, MOST_PERIODS)
+    times, events = parameters.numbers("periods", periods), np.asarray(left).astype(np.bool_)
+    if times.shape != events.shape:
         raise ConfigError(
-            f"expected a horizon of 1 or more and one event for each of {len(times)} rows, found horizon "
-            f"{horizon} and {len(events)} events",
-            horizon=horizon,
+            f"expected one event for each of {len(times)} rows, found {events.size} events: give both",
+            found=events.size,
         )
     bad = ~np.isfinite(times) | (times < 0) | (times != np.round(times)) | (events & (times < 1))
     if bad.any():
@@ -103,6 +106,7 @@ def censoring_weights(
     >>> censoring_weights([2, 1, 1, 2], [False, True, False, False], horizon=2).round(2).tolist()
     [1.5, 1.0, 0.0, 1.5]
     """
+    most = parameters.number("most", most, 1, 1e12)
     times, events = read_follow_up(periods, left, horizon)
     names = np.zeros(len(times), dtype=np.int64) if strata is None else np.asarray(strata)
     weights = np.zeros(len(times))
@@ -145,8 +149,15 @@ def rows_by_weight(weights: npt.ArrayLike, seed: int = 0) -> Ints:
     >>> rows_by_weight([1.0, 0.0, 2.0, 1.0]).tolist()
     [0, 2, 2, 3]
     """
-    total = np.cumsum(np.asarray(weights, dtype=np.float64))
-    rng = np.random.default_rng(seed)
+    given = parameters.numbers("weights", weights)
+    if not len(given) or (given < 0).any() or not 0 < given.sum() <= MOST_DRAWN:
+        raise ConfigError(
+            f"expected weights of at least 0 that add up to more than 0 and at most {MOST_DRAWN:,}, found "
+            f"{len(given)} weights from {given.min(initial=0.0):g} on: correct them",
+            count=len(given),
+        )
+    total = np.cumsum(given)
+    rng = np.random.default_rng(parameters.seed(seed))
     points = np.arange(int(round(total[-1])), dtype=np.float64) + rng.random()
     return np.minimum(np.searchsorted(total, points, side="right"), len(total) - 1).astype(np.int64)
 

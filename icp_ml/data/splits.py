@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml import parameters
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.windows import DateLike, Days, add_months, shift_days, to_day, to_days
 from icp_ml.errors import ConfigError, DataWarning, NotEnoughDataError
 
 Rows = npt.NDArray[np.intp]
+
+MOST_SPLITS = 1000
 
 
 def split_out_of_time(
@@ -68,6 +71,10 @@ def split_out_of_time(
     DataWarning
         If the split is by account only, or the horizon isn't known.
     """
+    seed = parameters.seed(seed)
+    test_share = parameters.number("test_share", test_share, 0, 1, inside=True)
+    if embargo_months is not None:
+        embargo_months = parameters.whole("embargo_months", embargo_months, 0, parameters.MOST_MONTHS)
     days = to_days(dataset.labels["snapshot_date"])
     if np.isnat(days).all():
         if test_from is not None or embargo_months is not None:
@@ -110,10 +117,6 @@ def split_out_of_time(
 
 def _embargo(dataset: Dataset, embargo_months: int | None) -> int:
     if embargo_months is not None:
-        if embargo_months < 0:
-            raise ConfigError(
-                f"expected embargo_months of 0 or more, found {embargo_months}", found=embargo_months
-            )
         return embargo_months
     if dataset.horizon_months is None:
         warnings.warn(
@@ -127,8 +130,6 @@ def _embargo(dataset: Dataset, embargo_months: int | None) -> int:
 
 
 def _split_by_account(dataset: Dataset, test_share: float, seed: int) -> tuple[Dataset, Dataset]:
-    if not 0.0 < test_share < 1.0:
-        raise ConfigError(f"expected test_share between 0 and 1, found {test_share!r}", found=test_share)
     groups = np.unique(dataset.groups.astype(str))
     n_test = round(len(groups) * test_share)
     if not 0 < n_test < len(groups):
@@ -190,6 +191,11 @@ class PurgedGroupTimeSplit:
     horizon_months: int = 12
     embargo_days: int = 0
 
+    def _check(self) -> None:
+        parameters.whole("n_splits", self.n_splits, 1, MOST_SPLITS)
+        parameters.whole("horizon_months", self.horizon_months, 0, parameters.MOST_MONTHS)
+        parameters.whole("embargo_days", self.embargo_days, 0, parameters.MOST_DAYS)
+
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of folds."""
         return self.n_splits
@@ -214,12 +220,11 @@ class PurgedGroupTimeSplit:
         Raises
         ------
         ConfigError
-            If dates are missing or empty, lengths differ, or a setting is out of range.
+            If dates are missing or empty, or lengths differ.
         NotEnoughDataError
             If there are too few snapshots, or a fold would be empty.
         """
-        if self.n_splits < 1 or self.horizon_months < 0 or self.embargo_days < 0:
-            raise ConfigError(f"expected n_splits of 1 or more and no negative lengths, found {self}")
+        self._check()
         days, groups = self._read(X, groups, dates)
         part = None if groups is None else self._deal(np.asarray(groups).astype(str))
         free = shift_days(add_months(days, self.horizon_months), self.embargo_days)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml import parameters
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.insight import wording
@@ -24,7 +25,7 @@ from icp_ml.insight.examine import (
     measure,
     search_target,
 )
-from icp_ml.insight.preregistered import exact_tests
+from icp_ml.insight.preregistered import exact_tests, read_asked
 from icp_ml.insight.profile import Profile, empty_segments
 from icp_ml.insight.segments import Segments, find_segments
 from icp_ml.insight.standing import settle, stands
@@ -36,6 +37,8 @@ from icp_ml.statistics.threads import one_blas_thread
 Array = npt.NDArray[np.float64]
 CERTIFIED_REPEATS = 10
 CERTIFIED_PERMUTATIONS = 20_000
+MOST_PERMUTATIONS = 10_000_000
+MODES = ("default", "certified")
 
 
 def build_profile(
@@ -84,9 +87,16 @@ def build_profile(
 
     Raises
     ------
+    ConfigError
+        A setting is out of range.
     NotEnoughDataError
         If no target has both outcomes.
     """
+    seed, n_jobs = parameters.seed(seed), parameters.jobs(n_jobs)
+    q = parameters.number("q", q, 0, 1, inside=True)
+    n_permutations = parameters.whole("n_permutations", n_permutations, 1, MOST_PERMUTATIONS)
+    parameters.choice("mode", mode, MODES)
+    asked_before = read_asked(preregistered, dataset)
     dataset = view_of(dataset, view)
     targets = [name for name in dataset.targets if _varies(dataset, name)]
     if not targets:
@@ -111,7 +121,7 @@ def build_profile(
             contributions = mean_contributions(evidence, dataset, model)
         table = traits_table(evidence, stand, contributions)
         if not evidence.enough:
-            asked = [item for item in preregistered if item.get("target", evidence.target) == evidence.target]
+            asked = [item for item in asked_before if item.get("target", evidence.target) == evidence.target]
             table = exact_tests(evidence, dataset, table, asked, q)
         return evidence, table, find_segments(evidence, stand, seed=seed)
 

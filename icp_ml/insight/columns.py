@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from icp_ml.data.span import within_span
+
 Array = npt.NDArray[np.float64]
 
 
@@ -33,7 +35,8 @@ class Tools:
 
 def numbers(column: pd.Series[Any]) -> Array:
     """Return a numeric or boolean column as float64, unknown as NaN."""
-    return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
+    found = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return within_span(np.asarray(found))
 
 
 def texts(column: pd.Series[Any]) -> npt.NDArray[np.object_]:

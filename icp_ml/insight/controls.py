@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import bdtrc
 
+from icp_ml import parameters
 from icp_ml.data.dataset import LABEL_COLUMNS, Dataset
-from icp_ml.errors import ConfigError
 from icp_ml.insight.building import build_profile
 from icp_ml.insight.evidence import build_outcome
 
@@ -34,6 +34,7 @@ SENTENCE = (
     "Nothing is there to be found, so at most about {expected:.0%} of such profiles should report anything."
 )
 ALARM = "That is more than luck allows: don't rely on this profile before the reason is known."
+MOST_RUNS = 10_000
 _SURPRISING = 0.05
 _OUTCOMES = tuple(name for name in LABEL_COLUMNS if name not in ("account_id", "snapshot_date"))
 
@@ -117,12 +118,12 @@ def negative_controls(
     Raises
     ------
     ConfigError
-        ``n_runs`` is below 1.
+        A setting is out of range.
     NotEnoughDataError
         No target has both outcomes.
     """
-    if n_runs < 1:
-        raise ConfigError(f"expected n_runs of 1 or more, found {n_runs}: raise it", n_runs=n_runs)
+    n_runs = parameters.whole("n_runs", n_runs, 1, MOST_RUNS)
+    seed = parameters.whole("seed", seed, 0, parameters.MOST_SEED - n_runs)
     rows: list[tuple[str, int, int, int, int]] = []
     for control in CONTROLS:
         make = exchanged if control == "exchanged" else coin

@@ -255,9 +255,9 @@ class _Engine:
         """Weigh the evidence for some candidates; shape (len(members), P), P columns of effects."""
         place = np.full(len(self.design.candidates), -1, dtype=np.int64)
         place[members] = np.arange(len(members))
-        needed = np.concatenate(
-            [np.arange(self.design.n_bins)[self.design.bins_of(j)] for j in members.tolist()]
-        )
+        every = np.arange(self.design.n_bins)
+        # Where all accounts are alike there is no candidate.
+        needed = np.concatenate([every[:0], *(every[self.design.bins_of(j)] for j in members.tolist())])
         at = np.full(self.design.n_bins, -1, dtype=np.int64)
         at[needed] = np.arange(len(needed))
         sums = self.everyone.bins[:, needed].T @ effects

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
+from icp_ml.errors import ParameterError
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.predicates import Predicate
 from icp_ml.insight.profile import TRAIT_COLUMNS
@@ -16,6 +17,32 @@ from icp_ml.statistics import benjamini_hochberg, fisher_exact, newcombe
 
 #: More would be a search, and a search needs more events.
 MOST = 8
+
+
+def read_asked(asked: Any, dataset: Dataset) -> list[Mapping[str, Any]]:
+    """Check traits that were named before the data were seen.
+
+    Raises
+    ------
+    ParameterError
+        There are more than 8, or one isn't a dict with feature, operator and value, or of no feature.
+    """
+    listed = isinstance(asked, Sequence) and not isinstance(asked, str | bytes)
+    found = list(asked) if listed else []
+    if not listed or len(found) > MOST:
+        raise ParameterError(
+            f"expected at most {MOST} pre-registered traits, found {len(found) or repr(asked)}: name fewer",
+            found=len(found),
+        )
+    for item in found:
+        keys = set(item) if isinstance(item, Mapping) else set()
+        if not keys >= {"feature", "operator", "value"} or item["feature"] not in dataset.schema.names:
+            raise ParameterError(
+                f"expected a pre-registered trait with feature, operator and value, found {item!r}: features "
+                f"are {dataset.schema.names[:5]}",
+                found=item,
+            )
+    return found
 
 
 def exact_tests(
@@ -36,13 +63,7 @@ def exact_tests(
     q
         False discovery rate over the named traits.
 
-    Raises
-    ------
-    ValueError
-        If more than 8 traits are named.
     """
-    if len(asked) > MOST:
-        raise ValueError(f"expected at most {MOST} pre-registered traits, found {len(asked)}: name fewer")
     if not asked:
         return table
     n, weights = evidence.outcome.n_accounts, evidence.outcome.weights

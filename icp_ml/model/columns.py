@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from icp_ml.data.schema import Feature, Schema
+from icp_ml.data.span import within_span
 from icp_ml.errors import InputMismatchError
 
 Floats = npt.NDArray[np.float64]
@@ -164,7 +165,7 @@ def read_columns(frame: pd.DataFrame, schema: Schema) -> Columns:
 
 def columns_from_matrix(matrix: Floats, schema: Schema) -> Columns:
     """Wrap a float matrix whose columns are the schema's numeric features, in order."""
-    numbers = {name: np.ascontiguousarray(matrix[:, j]) for j, name in enumerate(schema.names)}
+    numbers = {name: np.ascontiguousarray(within_span(matrix[:, j])) for j, name in enumerate(schema.names)}
     return Columns(len(matrix), numbers, {}, {})
 
 
@@ -221,9 +222,7 @@ def _read_numbers(column: pd.Series, feature: Feature) -> Floats:
     else:
         known = column.notna().to_numpy()
         values = np.full(len(column), np.nan)
-        read = pd.to_numeric(column[known].astype(object), errors="coerce").to_numpy(
-            dtype=np.float64, na_value=np.nan
-        )
+        read = _as_floats(column[known])
         bad = np.isnan(read)
         if bad.any():
             examples = [str(value) for value in column[known][bad].iloc[:5]]
@@ -234,9 +233,24 @@ def _read_numbers(column: pd.Series, feature: Feature) -> Floats:
                 n_bad=int(bad.sum()),
             )
         values[known] = read
-    if np.isinf(values).any():
-        values = np.where(np.isinf(values), np.nan, values)
-    return np.ascontiguousarray(values)
+    return np.ascontiguousarray(within_span(values))
+
+
+def _as_floats(known: pd.Series) -> Floats:
+    """Return values as numbers, NaN where they are none or too long for one."""
+    try:
+        found = pd.to_numeric(known.astype(object), errors="coerce")
+        return np.asarray(found.to_numpy(dtype=np.float64, na_value=np.nan))
+    except OverflowError:
+        # A whole number of Python beyond 1.8e308: each on its own, which is slow and rare.
+        return np.array([_as_float(value) for value in known], dtype=np.float64)
+
+
+def _as_float(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
 
 
 def _read_categories(column: pd.Series) -> Categories:

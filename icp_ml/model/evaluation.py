@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit, ndtri
 
+from icp_ml import parameters
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.calibration import Z90
@@ -20,6 +21,7 @@ from icp_ml.statistics import bootstrap_weights
 
 LEVEL = (0.05, 0.95)
 CELLS = 4_000_000
+MOST_RESAMPLES = 1_000_000
 COLUMNS = ["name", "target", "estimate", "low", "high", "n", "base_rate", "logistic"]
 GAP_COLUMNS = ["name", "target", "folds", "estimate", "gap", "low", "high", "beyond_luck"]
 # The error of folds knows how lucky accounts are as judges and not as teachers: what its variance counts, so
@@ -90,9 +92,13 @@ def evaluate(model: Any, dataset: Dataset, *, n_bootstrap: int = 200, seed: int 
 
     Raises
     ------
+    ConfigError
+        A setting is out of range.
     NotEnoughDataError
         If no row of the dataset has a known outcome that the model predicts.
     """
+    seed = parameters.seed(seed)
+    n_bootstrap = parameters.whole("n_bootstrap", n_bootstrap, 1, MOST_RESAMPLES)
     targets = [name for name in model.propensities if len(dataset.target(name)[0])]
     if not targets:
         raise NotEnoughDataError(

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from icp_ml.data.ipcw import period_rows
 from icp_ml.data.schema import KEYS, Feature, Schema
-from icp_ml.errors import NotEnoughDataError
+from icp_ml.errors import InputMismatchError, NotEnoughDataError
 from icp_ml.model.columns import Floats, infer_schema
 from icp_ml.model.propensity import PropensityClassifier
 
@@ -107,6 +107,13 @@ class HazardClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         NotEnoughDataError
             If nobody left, or a period of the horizon was observed for nobody.
         """
+        if not isinstance(X, pd.DataFrame) or len(X) != len(np.atleast_1d(np.asarray(periods))):
+            raise InputMismatchError(
+                f"expected a frame with one row for each of {np.size(periods)} periods, found "
+                f"{type(X).__name__} of {len(X) if hasattr(X, '__len__') else 'no'} rows: give both",
+                found=type(X).__name__,
+            )
+        X = X.set_axis(X.columns.astype(str), axis=1)
         rows, period, event = period_rows(periods, left, self.horizon)
         self.observed_ = np.bincount(period, minlength=self.horizon + 1)[1:]
         if not event.any() or not self.observed_.all():
@@ -133,7 +140,15 @@ class HazardClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _wide(self, X: pd.DataFrame, period: npt.NDArray[Any]) -> pd.DataFrame:
-        table = X[self.schema_.names].reset_index(drop=True)
+        found = X.set_axis(X.columns.astype(str), axis=1)
+        missing = [name for name in self.schema_.names if name not in found.columns]
+        if missing:
+            raise InputMismatchError(
+                f"expected the {len(self.schema_.names)} columns of the training, found {len(missing)} "
+                f"missing: {missing[:5]}; add them",
+                missing=missing,
+            )
+        table = found[self.schema_.names].reset_index(drop=True)
         table[PERIOD] = period.astype(np.float64)
         table[PERIOD_LEVEL] = pd.Series([f"period {value}" for value in period.tolist()], dtype=object)
         return table

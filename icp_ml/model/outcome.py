@@ -1,7 +1,9 @@
-"""An outcome with two classes, as zeros and ones, and how much each row counts."""
+"""What a fit is given, checked: settings, an outcome with two classes, and how much each row counts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,42 @@ import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite
 
+from icp_ml import parameters
+from icp_ml.errors import IcpError, InputValueError
+from icp_ml.model.candidates import CANDIDATES
 from icp_ml.model.columns import Floats
+
+MOST_BAGS, MOST_FOLDS = 1000, 1000
+
+
+def check_fit(candidates: Any, n_bags: Any, n_folds: Any, random_state: Any, n_jobs: Any) -> None:
+    """Refuse settings of a classifier that are of the wrong type or out of range.
+
+    Raises
+    ------
+    ParameterError
+        Naming the setting.
+    """
+    for name in parameters.texts("candidates", candidates) or ("",):
+        parameters.choice("each of candidates", name, CANDIDATES)
+    parameters.whole("n_bags", n_bags, 1, MOST_BAGS)
+    parameters.whole("n_folds", n_folds, 2, MOST_FOLDS)
+    parameters.jobs(n_jobs)
+    if random_state is not None and not isinstance(random_state, np.random.RandomState):
+        parameters.seed(random_state, "random_state")
+
+
+@contextmanager
+def named_input() -> Iterator[None]:
+    """Name what scikit-learn, NumPy or pandas refuse about a matrix, an outcome or groups as ours does."""
+    try:
+        # Sums of huge numbers overflow in the checks themselves, which then look at each number.
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
+    except IcpError:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputValueError(str(error)) from error
 
 
 def two_classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Floats]:
@@ -49,8 +86,8 @@ def read_weights(weights: npt.ArrayLike | None, n_rows: int) -> Floats | None:
 
     Raises
     ------
-    ValueError
-        If there isn't one finite weight of at least 0 for each row, or all are 0.
+    ParameterError
+        If there isn't one weight for each row, or they are out of range, or all are 0.
 
     Examples
     --------
@@ -59,12 +96,6 @@ def read_weights(weights: npt.ArrayLike | None, n_rows: int) -> Floats | None:
     """
     if weights is None:
         return None
-    found = np.asarray(weights, dtype=np.float64).reshape(-1)
-    bad = ~np.isfinite(found) | (found < 0)
-    if len(found) != n_rows or bad.any() or not (found > 0).any():
-        raise ValueError(
-            f"expected one weight of at least 0 for each of {n_rows} rows, not all 0, found {len(found)} "
-            f"weights, {int(bad.sum())} of them negative or missing: correct them"
-        )
+    found = parameters.weights("sample_weight", weights, n_rows)
     positive = found[found > 0]
     return None if np.ptp(found) == 0 else np.asarray(found / positive.mean(), dtype=np.float64)

@@ -13,8 +13,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
+from icp_ml import parameters
 from icp_ml.data.schema import KEYS, Feature, Schema
-from icp_ml.errors import InputMismatchError
+from icp_ml.errors import InputMismatchError, InputValueError
 from icp_ml.foreign import Given
 from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
 from icp_ml.model.classifierstate import classifier_state
@@ -23,7 +24,7 @@ from icp_ml.model.contributions import sums_by_source
 from icp_ml.model.encoding import Encoder
 from icp_ml.model.ensemble import Ensemble
 from icp_ml.model.fitting import CV_NUMBERS, Learnt, fit_model, parallel
-from icp_ml.model.outcome import read_weights, two_classes
+from icp_ml.model.outcome import check_fit, named_input, read_weights, two_classes
 
 BLOCK_ROWS = 16_384
 
@@ -131,21 +132,25 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ValueError
             If there are not two classes, or parameters are out of range.
         """
-        if isinstance(X, pd.DataFrame):
-            validate_data(self, X, y, skip_check_array=True)
-            if len(X) == 0:
-                raise ValueError("expected rows to train on, found 0 sample(s) (shape=(0, ...)): give some")
-            named = X.set_axis(X.columns.astype(str), axis=1)
-            schema = infer_schema(named, skip=KEYS)
-            columns = read_columns(named, schema)
-            y = column_or_1d(y, warn=True)
-            check_consistent_length(X, y)
-        else:
-            X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
-            schema = Schema(tuple(Feature(f"x{j}", "numeric") for j in range(X.shape[1])))
-            columns = columns_from_matrix(X, schema)
+        with named_input():
+            columns, schema, y = self._read(X, y)
         self._by_name = False
         return self._fit_columns(columns, schema, y, groups, None)
+
+    def _read(self, X: Any, y: Any) -> tuple[Columns, Schema, npt.NDArray[Any]]:
+        if not isinstance(X, pd.DataFrame):
+            X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
+            schema = Schema(tuple(Feature(f"x{j}", "numeric") for j in range(X.shape[1])))
+            return columns_from_matrix(X, schema), schema, y
+        validate_data(self, X, y, skip_check_array=True)
+        if len(X) == 0:
+            raise ValueError("expected rows to train on, found 0 sample(s) (shape=(0, ...)): give some")
+        named = X.set_axis(X.columns.astype(str), axis=1)
+        schema = infer_schema(named, skip=KEYS)
+        columns = read_columns(named, schema)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        return columns, schema, y
 
     def fit_features(
         self,
@@ -178,9 +183,10 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         InputMismatchError
             If a column of the schema is missing or not of its kind.
         """
-        columns = read_columns(features, schema)
-        outcome: npt.NDArray[Any] = column_or_1d(np.asarray(y))
-        check_consistent_length(features, outcome)
+        with named_input():
+            columns = read_columns(features, schema)
+            outcome: npt.NDArray[Any] = column_or_1d(np.asarray(y))
+            check_consistent_length(features, outcome)
         self.n_features_in_ = len(schema.features)
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
@@ -195,16 +201,17 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         groups: npt.ArrayLike | None,
         sample_weight: npt.ArrayLike | None,
     ) -> PropensityClassifier:
-        self._check_params()
+        check_fit(self.candidates, self.n_bags, self.n_folds, self.random_state, self.n_jobs)
         if not schema.features:
-            raise ValueError(
+            raise InputValueError(
                 "expected at least one feature column, found 0 feature(s): give columns besides the keys"
             )
-        if groups is not None:
-            check_consistent_length(y, groups)
-        weights = read_weights(sample_weight, len(y))
-        counted = slice(None) if weights is None else np.flatnonzero(weights > 0)
-        self.classes_, outcome = two_classes(y[counted])
+        with named_input():
+            if groups is not None:
+                check_consistent_length(y, groups)
+            weights = read_weights(sample_weight, len(y))
+            counted = slice(None) if weights is None else np.flatnonzero(weights > 0)
+            self.classes_, outcome = two_classes(y[counted])
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         fitted = fit_model(
             Learnt.of(columns, schema, outcome, groups, weights),
@@ -212,7 +219,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             n_bags=self.n_bags,
             n_folds=self.n_folds,
             seed=seed,
-            n_jobs=self.n_jobs,
+            n_jobs=parameters.jobs(self.n_jobs),
         )
         self._ensemble, self.cv_results_ = fitted.ensemble, fitted.cv_results
         self.base_rate_ = fitted.base_rate
@@ -233,17 +240,6 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Encoder, members and calibration, for columns that are already read."""
         check_is_fitted(self)
         return self._ensemble
-
-    def _check_params(self) -> None:
-        unknown = [name for name in self.candidates if name not in CANDIDATES]
-        if unknown or not self.candidates:
-            raise ValueError(
-                f"expected candidates among {sorted(CANDIDATES)}, found {list(self.candidates)}: "
-                "name at least one of them"
-            )
-        if self.n_bags < 1 or self.n_folds < 2:
-            found = f"{self.n_bags} and {self.n_folds}"
-            raise ValueError(f"expected n_bags >= 1 and n_folds >= 2, found {found}: raise them")
 
     def decision_function(self, X: Any) -> Floats:
         """Return calibrated log-odds of ``classes_[1]`` per row."""
@@ -315,7 +311,8 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _blockwise(self, X: Any, task: Callable[[Ensemble, Floats], Any]) -> list[Any]:
         check_is_fitted(self)
-        X = self._checked(X)
+        with named_input():
+            X = self._checked(X)
         ensemble = self._ensemble
 
         def one(start: int) -> Any:
@@ -326,7 +323,7 @@ class PropensityClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 columns = columns_from_matrix(X[rows], self.schema_)
             return task(ensemble, ensemble.encoder.transform(columns))
 
-        return parallel(one, range(0, max(len(X), 1), BLOCK_ROWS), self.n_jobs)
+        return parallel(one, range(0, max(len(X), 1), BLOCK_ROWS), parameters.jobs(self.n_jobs))
 
     def _checked(self, X: Any) -> Any:
         if self._by_name:

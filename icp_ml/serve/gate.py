@@ -11,16 +11,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, ndtri
+from scipy.special import ndtri
 
+from icp_ml import parameters
 from icp_ml.errors import NotEnoughDataError
 from icp_ml.model.calibration import log_loss_rows
+from icp_ml.model.evaluation import TRAINING_LUCK
+from icp_ml.model.folds import group_codes
+from icp_ml.model.metrics import metric_errors
+from icp_ml.statistics.recalibration import calibration_intercept, calibration_slope
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+MOST_MARGIN, MOST_ACCOUNTS, MOST_RESAMPLES = 1000.0, 10**9, 1_000_000
 _CELLS = 4_000_000
-_STEPS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Rules:
         Lowest and highest calibration slope that is let pass although its interval leaves out 1.
     intercept
         Largest shift of log-odds that is let pass although its interval leaves out 0.
+    auc_drop
+        AUC that a first model may lose between the folds of its training and the newest accounts.
     alpha
         Chance of calling a model not worse that is worse by the margin; shared by all parts of one question.
     calibration_alpha
@@ -55,9 +62,20 @@ class Rules:
     part_accounts: int = 30
     slope: tuple[float, float] = (0.8, 1.25)
     intercept: float = 0.2
+    auc_drop: float = 0.05
     alpha: float = 0.025
     calibration_alpha: float = 0.01
     resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("margin", "part_margin", "intercept", "auc_drop"):
+            parameters.number(name, getattr(self, name), 0.0, MOST_MARGIN)
+        for name in ("alpha", "calibration_alpha"):
+            parameters.number(name, getattr(self, name), 0.0, 0.5, inside=True)
+        parameters.flag("superiority", self.superiority)
+        parameters.whole("part_accounts", self.part_accounts, 1, MOST_ACCOUNTS)
+        parameters.whole("resamples", self.resamples, 1, MOST_RESAMPLES)
+        parameters.interval("slope", self.slope, 0.0, MOST_MARGIN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +94,8 @@ class Judged:
         Account of each row; rows of one account are resampled together.
     parts
         Name of a tier or segment → whether the row belongs to it.
+    promised
+        AUC of the challenger in the folds of its training, and its error; None where nothing was validated.
     """
 
     target: str
@@ -84,6 +104,7 @@ class Judged:
     challenger: Floats
     accounts: npt.NDArray[Any]
     parts: Mapping[str, Flags] = field(default_factory=dict)
+    promised: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +185,9 @@ def decide(
     judged
         One entry per target that both models know; the rows were seen by neither in training.
     first
-        There is no champion: ``champion`` holds the base rate, the challenger must not be proven worse than
-        it, and its calibration is reported only, as there's nothing better to fall back on.
+        There is no champion: ``champion`` holds the base rate. The challenger must not be proven worse than
+        it, nor proven to be out of calibration, nor proven to rank the newest accounts worse than the folds
+        of its training promised, by more than ``auc_drop``.
     rules
         Margins and levels.
     notes
@@ -218,6 +240,8 @@ def decide(
         ]
     for part in judged:
         checks += _calibrated(part, rules, first=first)
+        if first:
+            checks += _kept_auc(part, rules)
     return Decision(all(check.passed for check in checks), tuple(checks), dict(notes or {}))
 
 
@@ -293,7 +317,12 @@ def _part(name: str, found: tuple[float, Floats], accounts: int, rules: Rules, c
 
 
 def _calibrated(part: Judged, rules: Rules, *, first: bool) -> list[Check]:
-    """Check slope and intercept; a fault that the champion has at least as much is no ground to keep it."""
+    """Check slope and intercept; a fault that the champion has at least as much is no ground to keep it.
+
+    A first model has no champion beside it: it fails if the whole interval is out of bounds, so that few
+    accounts don't refuse it by chance. A slope above 1 is no ground: such a model stays nearer to the base
+    rate than it has to, and the base rate is what there is without it.
+    """
     accounts = len(np.unique(part.accounts))
     quantile = float(ndtri(1.0 - rules.calibration_alpha / 2))
     measured = {"challenger": part.challenger, "champion": part.champion}
@@ -307,11 +336,13 @@ def _calibrated(part: Judged, rules: Rules, *, first: bool) -> list[Check]:
         estimate, error = values["challenger"]
         low, high = estimate - quantile * error, estimate + quantile * error
         holds = np.isnan(estimate) or low <= right <= high or bounds[0] <= estimate <= bounds[1]
+        highest = np.inf if name == "slope" else bounds[1]
+        holds = holds or (first and low <= highest and bounds[0] <= high)
         shared = (
             not first and not np.isnan(values["champion"][0]) and off(values["champion"][0]) >= off(estimate)
         )
-        passed = bool(first or holds or shared)
-        verdict = "holds" if holds else "reported only" if first else "no worse than the champion's"
+        passed = bool(holds or shared)
+        verdict = "holds" if holds else "no worse than the champion's"
         verdict = verdict if passed else f"should be {right:g}"
         said = (
             f"{part.target}: calibration {name} {estimate:.2f} ({1 - rules.calibration_alpha:.0%} interval "
@@ -321,55 +352,25 @@ def _calibrated(part: Judged, rules: Rules, *, first: bool) -> list[Check]:
     return checks
 
 
-def calibration_slope(y: Floats, log_odds: Floats, accounts: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the slope of the outcome on the log-odds, and its standard error over accounts.
-
-    NaN where it can't be told: one outcome only, or the same log-odds everywhere.
-
-    Notes
-    -----
-    Cox (1958), *Biometrika* 45; errors by Liang and Zeger (1986), *Biometrika* 73.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> f = rng.normal(size=4000)
-    >>> y = (rng.random(4000) < 1 / (1 + np.exp(-f))).astype(float)
-    >>> [round(value, 1) for value in calibration_slope(y, 2 * f, np.arange(4000))]
-    [0.5, 0.0]
-    """
-    if not 0.0 < y.mean() < 1.0 or np.ptp(log_odds) < 1e-9:
-        return float("nan"), float("nan")
-    spread = float(log_odds.std())
-    design = np.column_stack([np.ones(len(y)), (log_odds - log_odds.mean()) / spread])
-    weights, covariance = _logistic(y, design, np.zeros(len(y)), accounts)
-    return float(weights[1] / spread), float(np.sqrt(covariance[1, 1]) / spread)
-
-
-def calibration_intercept(y: Floats, log_odds: Floats, accounts: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the shift of log-odds that makes the mean right, and its standard error over accounts."""
-    if not 0.0 < y.mean() < 1.0:
-        return float("nan"), float("nan")
-    weights, covariance = _logistic(y, np.ones((len(y), 1)), log_odds, accounts)
-    return float(weights[0]), float(np.sqrt(covariance[0, 0]))
-
-
-def _logistic(y: Floats, design: Floats, offset: Floats, accounts: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-    """Fit by Newton's method; return coefficients and their covariance, clustered by account."""
-    weights = np.zeros(design.shape[1])
-    ridge = 1e-9 * np.eye(design.shape[1])
-    for _ in range(_STEPS):
-        chance = expit(offset + design @ weights)
-        bread = design.T @ (design * (chance * (1.0 - chance))[:, None]) + ridge
-        step = np.clip(np.linalg.solve(bread, design.T @ (y - chance)), -1.0, 1.0)
-        weights = weights + step
-        if np.abs(step).max() < 1e-10:
-            break
-    codes = np.unique(accounts.astype(str), return_inverse=True)[1]
-    residual = y - expit(offset + design @ weights)
-    scores = np.stack([np.bincount(codes, column * residual) for column in design.T], axis=1)
-    inverse = np.linalg.inv(bread)
-    return weights, inverse @ (scores.T @ scores) @ inverse
+def _kept_auc(part: Judged, rules: Rules) -> list[Check]:
+    """Check that a first model ranks the newest accounts about as well as its folds promised."""
+    if part.promised is None or not 0.0 < part.y.mean() < 1.0:
+        return []
+    estimate, error = metric_errors(
+        part.y, part.challenger, group_codes(part.accounts, len(part.y)), names=("auc",)
+    )["auc"]
+    folds, folds_error = part.promised
+    quantile = float(ndtri(1.0 - rules.calibration_alpha / 2))
+    spread = quantile * float(np.sqrt(error**2 + TRAINING_LUCK["auc"] * folds_error**2))
+    gap = estimate - folds
+    low, high, accounts = gap - spread, gap + spread, len(np.unique(part.accounts))
+    passed = bool(np.isnan(high) or high >= -rules.auc_drop)
+    said = (
+        f"{part.target}: AUC {estimate:.3f} on the newest accounts, {folds:.3f} in the folds of the training "
+        f"({1 - rules.calibration_alpha:.0%} interval of the difference {low:+.3f} to {high:+.3f}), "
+        + ("holds" if passed else f"lost more than {rules.auc_drop:g}: what was learnt no longer holds")
+    )
+    return [Check(f"auc {part.target}", passed, gap, low, high, accounts, said)]
 
 
 def _off_slope(slope: float) -> float:

@@ -106,9 +106,15 @@ def _judged(
         old = np.full(len(rows), float(logit(challenger.propensities[target].base_rate_)))
     else:
         old = _log_odds(champion, cohort, target, rows)
-    return Judged(
-        target, y, old, new, cohort.groups[rows], {name: mask[rows] for name, mask in parts.items()}
-    )
+    inside = {name: mask[rows] for name, mask in parts.items()}
+    return Judged(target, y, old, new, cohort.groups[rows], inside, _promised(challenger, target))
+
+
+def _promised(challenger: IcpModel, target: str) -> tuple[float, float] | None:
+    """Return the AUC of the training's folds with its error, None where nothing could be validated."""
+    last = challenger.propensities[target].cv_results_.iloc[-1]
+    found = float(last["auc"]), float(last["auc_error"])
+    return found if last["candidate"] == "chosen" and np.isfinite(found).all() else None
 
 
 def _log_odds(

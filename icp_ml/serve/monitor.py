@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
+from icp_ml import parameters
 from icp_ml.data.conform import account_ids, conform
 from icp_ml.data.ids import ids_preview
-from icp_ml.errors import ConfigError, InputMismatchError, NotEnoughDataError
+from icp_ml.errors import InputMismatchError, NotEnoughDataError
 from icp_ml.insight.wording import target_noun
 from icp_ml.model.columns import read_columns
 from icp_ml.serve.monitor_drift import Limits, drift_rows
@@ -177,10 +178,7 @@ def _check_settings(level: float, false_alarms: float, material: float, least_we
         ("material", material, 0.0, 1.0),
         ("least_weight", least_weight, 0.0, 1.0),
     ):
-        if not low <= value <= high:
-            raise ConfigError(
-                f"expected {name} between {low:g} and {high:g}, found {value}: correct it", setting=name
-            )
+        parameters.number(name, value, low, high)
 
 
 def _check_accounts(ids: pd.Series[Any]) -> None:

@@ -18,8 +18,9 @@ import pandas as pd
 import pyarrow as pa
 from scipy.special import expit
 
+from icp_ml import parameters
 from icp_ml.data.kinds import code_base
-from icp_ml.errors import ConfigError, InputWarning
+from icp_ml.errors import InputWarning
 from icp_ml.insight.reasons import reason_texts
 from icp_ml.model.columns import Columns
 from icp_ml.model.contributions import sums_by_source
@@ -119,7 +120,7 @@ def score_frame(model: IcpModel, features: pd.DataFrame, *, reasons: int = 3) ->
     Raises
     ------
     ConfigError
-        ``reasons`` is negative.
+        ``reasons`` is no whole number from 0 to 100.
     InputMismatchError
         The frame has no account column, or a column can't be read as the model knows it.
 
@@ -161,8 +162,7 @@ def score_batch(model: IcpModel, features: Features, *, reasons: int) -> tuple[A
 
 def _scored(model: IcpModel, features: Features, reasons: int) -> tuple[dict[str, Any], InputGaps]:
     """Return the columns of a score table, text of one value for all rows as that text, and the gaps."""
-    if reasons < 0:
-        raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
+    reasons = parameters.whole("reasons", reasons, 0, parameters.MOST_REASONS)
     features = as_input(features)
     accounts = read_input(features, model.schema)
     read = accounts.columns

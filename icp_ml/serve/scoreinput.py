@@ -21,6 +21,7 @@ from icp_ml.data.conform import conform
 from icp_ml.data.ids import are_clean_ids
 from icp_ml.data.kinds import code_base
 from icp_ml.data.schema import Feature, Schema
+from icp_ml.data.span import within_span
 from icp_ml.data.values import TEXT_DTYPE, is_arrow_list, is_arrow_text, text_of
 from icp_ml.errors import InputMismatchError
 from icp_ml.model.columns import Categories, Columns, Tools, as_lists, read_columns, tools_of
@@ -234,6 +235,7 @@ def _numbers(column: Any, feature: Feature) -> Reading | None:
         fits = bool(((values == 0.0) | (values == 1.0) | np.isnan(values)).all())
     else:
         fits = not bool(np.isinf(values).any())
+        values = within_span(values)
     return values if fits else None
 
 

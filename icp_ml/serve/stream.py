@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icp_ml import parameters
 from icp_ml.errors import ConfigError, TableError
 from icp_ml.serve.score import InputGaps, arrow_schema, quiet_gaps, score_batch
 from icp_ml.serve.scorefolder import ScoreFolder, open_folder
@@ -199,18 +200,15 @@ def make_job(
     partition_by: Partition | None = None,
 ) -> Job:
     """Check the settings of a run."""
-    if batch_rows < 1:
-        raise ConfigError(f"expected batch_rows of at least 1, found {batch_rows}", batch_rows=batch_rows)
-    if reasons < 0:
-        raise ConfigError(f"expected reasons of 0 or more, found {reasons}", reasons=reasons)
+    batch_rows = parameters.whole("batch_rows", batch_rows, 1, parameters.MOST_BATCH)
+    reasons = parameters.whole("reasons", reasons, 0, parameters.MOST_REASONS)
+    n_jobs = parameters.jobs(n_jobs)
     if format not in ("parquet", "csv"):
         raise ConfigError(f'expected format "parquet" or "csv", found {format!r}', format=format)
     if partition_by is not None and partition_by not in PARTITIONS:
         raise ConfigError(
             f"expected partition_by of {PARTITIONS}, found {partition_by!r}", partition_by=partition_by
         )
-    if n_jobs is not None and n_jobs < 1:
-        raise ConfigError(f"expected n_jobs of at least 1, found {n_jobs}", n_jobs=n_jobs)
     facts = {
         "model_version": model.version,
         "model_sha256": _model_digest(model),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
+from icp_ml import parameters
 from icp_ml.config import OBJECTIVES
 from icp_ml.data.dataset import Dataset
 from icp_ml.errors import ConfigError, NotEnoughDataError
@@ -34,6 +35,7 @@ Floats = npt.NDArray[np.float64]
 
 MODEL_TARGETS = ("retained", "expanded")
 MIN_EVENTS = 20
+MOST_EVENTS = 10**9
 _PACKAGES = ("icp-ml", "lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
 
 
@@ -98,10 +100,15 @@ def train(
     LeakageWarning
         Columns that seem to know the outcome were left out; all that was found is in ``facts["tripwires"]``.
     """
+    seed, n_jobs = parameters.seed(seed), parameters.jobs(n_jobs)
+    profile = parameters.flag("profile", profile)
+    min_events = parameters.whole("min_events", min_events, 0, MOST_EVENTS)
+    allow_leaks = parameters.texts("allow_leaks", allow_leaks)
+    rising, falling = parameters.texts("rising", rising), parameters.texts("falling", falling)
     weights = _check_objective(objective, follow_up, sample_weight, len(dataset))
     given = dataset
     directed = replace(given, schema=given.schema.directed(rising=rising, falling=falling))
-    dataset, findings = watch(directed, allow=tuple(allow_leaks), seed=seed)
+    dataset, findings = watch(directed, allow=allow_leaks, seed=seed)
     usable, skipped = _usable_targets(dataset, min_events)
     with one_blas_thread():
         extra = None
@@ -160,10 +167,7 @@ def _check_objective(
     objective: str, follow_up: FollowUp | None, sample_weight: npt.ArrayLike | None, n_rows: int
 ) -> Floats | None:
     """Return the weights as an array, or say what doesn't fit."""
-    if objective not in OBJECTIVES:
-        raise ConfigError(
-            f"expected objective among {list(OBJECTIVES)}, found {objective!r}", found=objective
-        )
+    parameters.choice("objective", objective, OBJECTIVES)
     if (objective == "hazard") != (follow_up is not None):
         raise ConfigError(
             'expected follow_up with objective="hazard" and only with it, found '
@@ -172,13 +176,7 @@ def _check_objective(
         )
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (n_rows,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ConfigError(
-            f"expected one weight of at least 0 for each of {n_rows} rows, found shape {weights.shape}",
-            found=weights.shape,
-        )
-    return weights
+    return parameters.weights("sample_weight", sample_weight, n_rows)
 
 
 def _fit_target(

@@ -5,7 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icp_ml.data.dataset import LABEL_COLUMNS, Dataset, conform
@@ -254,6 +254,7 @@ def test_conform_ignores_order_and_extra_columns_and_accepts_its_own_result() ->
     pd.testing.assert_frame_equal(conform(found, SCHEMA), found)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(4)), st.integers(1, 4))
 def test_conform_reads_each_row_on_its_own(order: list[int], size: int) -> None:
     whole = from_frame().features

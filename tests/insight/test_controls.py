@@ -115,7 +115,7 @@ def test_the_sentence_counts_and_warns() -> None:
 
 
 def test_at_least_one_run_is_asked_for(repeated: Dataset) -> None:
-    with pytest.raises(ConfigError, match="n_runs of 1 or more"):
+    with pytest.raises(ConfigError, match="n_runs to be a whole number from 1"):
         icp.negative_controls(repeated, n_runs=0)
 
 

@@ -9,7 +9,8 @@ import pytest
 from scipy.special import expit
 
 from icp_ml.errors import NotEnoughDataError
-from icp_ml.serve.gate import Judged, Rules, calibration_intercept, calibration_slope, decide
+from icp_ml.serve.gate import Judged, Rules, decide
+from icp_ml.statistics.recalibration import calibration_intercept, calibration_slope
 
 N = 2000
 
@@ -124,9 +125,58 @@ def test_the_first_model_must_not_be_worse_than_the_base_rate():
     bad = decide([judged(y, base, -2 * truth)], first=True, against="the base rate")
     assert not bad.promoted
     assert bad.reason.startswith("worse than the base rate")
-    loud = decide([judged(y, base, 1.5 * truth)], first=True)
-    assert loud.promoted
-    assert any("reported only" in check.said for check in loud.checks)
+
+
+@pytest.mark.parametrize(
+    ("slope", "shift", "check"),
+    [(3.5, 0.0, "slope"), (1.5, 0.0, "slope"), (-0.2, 0.0, "slope"), (1.0, 0.6, "intercept")],
+)
+def test_a_first_model_is_asked_for_its_calibration(slope, shift, check):
+    y, truth = sample()
+    base = np.full(N, np.log(y.mean() / (1 - y.mean())))
+    found = decide([judged(y, base, slope * truth + shift)], first=True)
+    assert not found.promoted
+    assert f"calibration {check} retained" in failed(found)
+    assert f"calibration {check}" in found.reason
+    wide = Rules(slope=(0.0, 10.0), intercept=1.0)
+    let = decide([judged(y, base, slope * truth + shift)], first=True, rules=wide)
+    assert (f"calibration {check} retained" in failed(let)) == (slope < 0)
+
+
+def test_a_first_model_that_is_too_cautious_is_no_worse_than_none():
+    y, truth = sample()
+    base = np.full(N, np.log(y.mean() / (1 - y.mean())))
+    assert decide([judged(y, base, base + 0.4 * (truth - truth.mean()))], first=True).promoted
+
+
+def test_few_accounts_refuse_no_first_model_by_chance():
+    refused = 0
+    for seed in range(60):
+        y, truth = sample(seed, n=60)
+        found = decide(
+            [judged(y, np.full(60, 0.45), 1.4 * truth, promised=(0.72, 0.06))],
+            first=True,
+            rules=Rules(resamples=200),
+        )
+        refused += not found.promoted
+    assert refused <= 2
+
+
+def test_a_first_model_must_keep_the_auc_of_its_folds():
+    y, truth = sample()
+    base = np.full(N, np.log(y.mean() / (1 - y.mean())))
+    kept = decide([judged(y, base, truth, promised=(0.74, 0.01))], first=True)
+    assert kept.promoted
+    lost = decide([judged(y, base, truth, promised=(0.90, 0.01))], first=True)
+    assert failed(lost) == {"auc retained"}
+    assert "0.900 in the folds of the training" in lost.reason
+    unsure = decide([judged(y, base, truth, promised=(0.90, 0.08))], first=True)
+    assert unsure.promoted
+    assert decide(
+        [judged(y, base, truth, promised=(0.90, 0.01))], first=True, rules=Rules(auc_drop=0.2)
+    ).promoted
+    assert decide([judged(y, base, truth)], first=True).promoted
+    assert decide([judged(y, truth, truth, promised=(0.90, 0.01))]).promoted
 
 
 def test_no_rows_is_no_decision():

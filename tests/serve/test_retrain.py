@@ -16,7 +16,7 @@ from icp_ml.data.dataset import Dataset
 from icp_ml.data.splits import split_out_of_time
 from icp_ml.data.tables import Tables
 from icp_ml.errors import LeakageError, TrackingError
-from icp_ml.serve.gate import Rules
+from icp_ml.serve.gate import Check, Decision, Rules
 from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.judging import judge, unseen_rows
 from icp_ml.serve.retrain import (
@@ -176,6 +176,29 @@ def test_a_first_model_that_ranks_backwards_is_refused(
     assert not decision.promoted
     assert decision.reason.startswith("worse than the base rate")
     assert tracker.champion() is None
+
+
+def test_a_first_model_whose_promise_no_longer_holds_is_refused(
+    tracker: Any, sound: IcpModel, halves: tuple[Dataset, Dataset]
+) -> None:
+    """In the newest period outcomes have nothing to do with the fields any more."""
+    newest = halves[1]
+    assert judge(sound, None, newest).promoted
+    mixed = np.random.default_rng(0).permutation(len(newest))
+    labels = newest.labels.assign(
+        **{name: newest.labels[name].to_numpy()[mixed] for name in ("retained", "expanded")}
+    )
+    tracker.models["memory/1"] = sound
+    changed = dataclasses.replace(newest, labels=labels)
+    decision = settle(sound, changed, "memory/1", tracker, rules=Rules(), seed=0)
+    assert not decision.promoted
+    assert tracker.champion() is None
+    assert tracker.status["memory/1"] == ("rejected", decision.reason)
+    assert any(check.name.startswith(("calibration slope", "auc")) for check in failed(decision))
+
+
+def failed(decision: Decision) -> list[Check]:
+    return [check for check in decision.checks if not check.passed]
 
 
 def test_judged_again_when_another_job_was_faster(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml import parameters
 from icp_ml.errors import ConfigError, InputMismatchError, MissingDependencyError
 from icp_ml.model.columns import Floats, Ints
 from icp_ml.model.fasttree.check import refuse_other, sample_rows
@@ -26,6 +28,8 @@ from icp_ml.model.fasttree.engine import (
 from icp_ml.model.fasttree.parse import parse_model
 from icp_ml.model.fasttree.rows import Rows, read_rows
 from icp_ml.model.fasttree.tables import path_dependent
+
+MOST_TABLE_MB = 2.0**20
 
 Work = Callable[[int, int, Floats], None]
 
@@ -121,10 +125,8 @@ class FastTreeContributions:
     ) -> None:
         if dtype not in ("float64", "float32"):
             raise ConfigError(f'expected dtype "float64" or "float32", found {dtype!r}', dtype=dtype)
-        if n_jobs < 1:
-            raise ConfigError(
-                f"expected n_jobs of 1 or more, found {n_jobs}: name the threads", n_jobs=n_jobs
-            )
+        n_jobs = parameters.jobs(n_jobs) or os.cpu_count() or 1
+        max_table_mb = parameters.number("max_table_mb", max_table_mb, 0.0, MOST_TABLE_MB)
         booster = getattr(booster, "booster_", booster)
         if not (isinstance(booster, str) or hasattr(booster, "model_to_string")):
             raise InputMismatchError(
