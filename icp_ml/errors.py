@@ -5,6 +5,8 @@ The facts behind a message are attributes of the error, so that a job can act on
 
 from __future__ import annotations
 
+from icp_ml.visible import visible
+
 
 class IcpError(Exception):
     """Root of every error this package raises on purpose.
@@ -24,7 +26,7 @@ class IcpError(Exception):
     """
 
     def __init__(self, message: str, **facts: object) -> None:
-        super().__init__(message)
+        super().__init__(visible(message))
         self.facts = facts
 
     def __getattr__(self, name: str) -> object:
@@ -73,6 +75,9 @@ class MissingDependencyError(IcpError):
 class IcpWarning(UserWarning):
     """Root of every warning this package issues."""
 
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(visible(part) if isinstance(part, str) else part for part in parts))
+
 
 class DataWarning(IcpWarning):
     """The data can be used, but something in them limits what may be said."""
@@ -84,3 +89,7 @@ class LeakageWarning(DataWarning):
 
 class InputWarning(IcpWarning):
     """Scoring met unseen categories, unseen tools or missing optional columns; counted in the text."""
+
+
+class OutputWarning(IcpWarning):
+    """Something was written in another form than it was given; counted in the text."""

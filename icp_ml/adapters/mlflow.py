@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from icp_ml.adapters.mlflow_log import dataset_input, log_files, log_model
+from icp_ml.adapters.mlflow_log import MOST_PARAM, bounded, dataset_input, log_files, log_model, shown
 from icp_ml.adapters.mlflow_model import ScoringModel, load, load_pyfunc, read_logged
 from icp_ml.adapters.mlflow_owner import Owner
 from icp_ml.adapters.mlflow_registry import (
@@ -167,11 +167,11 @@ class MlflowTracker:
             patiently(mlflow.set_tags, owner)
             data = dataset_input(record)
             patiently(mlflow.log_input, data, context="training")
-            patiently(mlflow.log_params, dict(record.params))
+            patiently(mlflow.log_params, bounded(record.params, MOST_PARAM))
             logged = patiently(log_model, mlflow, model, record, Path(bundle))
             patiently(mlflow.log_metrics, dict(record.metrics), model_id=logged.model_id, dataset=data)
             log_files(mlflow, record)
-            patiently(mlflow.set_tags, {**record.tags, "mlflow.note.content": record.card})
+            patiently(mlflow.set_tags, bounded({**record.tags, "mlflow.note.content": record.card}))
             if probe is not None:
                 with tempfile.TemporaryDirectory() as folder:
                     probe(read_logged(mlflow, logged.model_uri, Path(folder)))
@@ -312,8 +312,8 @@ class MlflowTracker:
             source=logged.model_uri,
             run_id=run_id,
             model_id=logged.model_id,
-            description=record.card,
-            tags={**record.tags, **tags, STATUS: "pending"},
+            description=shown(record.card),
+            tags={**bounded(record.tags), **tags, STATUS: "pending"},
         )
         client.set_registered_model_alias(self.model_name, CHALLENGER, str(made.version))
         return f"{self.model_name}/{made.version}"
@@ -327,7 +327,7 @@ class MlflowTracker:
     def _note_outcome(self, mlflow: ModuleType, version: str, outcome: str) -> None:
         client = PatientClient(mlflow.MlflowClient())
         run_id = client.get_model_version(self.model_name, number_of(version)).run_id
-        client.set_tag(run_id, _OUTCOME, outcome)
+        client.set_tag(run_id, _OUTCOME, shown(outcome))
 
 
 def champion_as_of(

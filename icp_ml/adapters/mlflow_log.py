@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from collections.abc import Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from types import ModuleType
@@ -16,12 +17,27 @@ from icp_ml.errors import InputWarning
 from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import RunRecord
 from icp_ml.serve.score import NUMBERS, score_columns
+from icp_ml.visible import shortened, visible
 
 DEFAULT_REASONS = 3
 #: Parameters of the pyfunc, with their defaults.
 PARAMS = {"reasons": DEFAULT_REASONS, "explain": True}
 LOADER = "icp_ml.adapters.mlflow"
 _REQUIREMENTS = ("lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
+
+
+#: Most characters of a tag or description: what every store behind MLflow takes; and of a parameter.
+MOST_TEXT, MOST_PARAM = 5_000, 6_000
+
+
+def bounded(texts: Mapping[str, str], most: int = MOST_TEXT) -> dict[str, str]:
+    """Return tags or parameters that MLflow takes whole and shows as they are."""
+    return {name: shown(text, most) for name, text in texts.items()}
+
+
+def shown(text: str, most: int = MOST_TEXT) -> str:
+    """Return one text within a length, its control characters written out."""
+    return shortened(visible(text), most)
 
 
 def dataset_input(record: RunRecord) -> Any:
@@ -50,7 +66,7 @@ def log_model(mlflow: ModuleType, model: IcpModel, record: RunRecord, bundle: Pa
             input_example=(example, dict(PARAMS)) if len(example) else None,
             pip_requirements=_requirements(),
             model_type="icp",
-            tags=dict(record.tags),
+            tags=bounded(record.tags),
             metadata={
                 "icp_ml_features": {feature.name: feature.kind for feature in model.schema.features},
                 "dataset_fingerprint": record.fingerprint,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from icp_ml.adapters.mlflow_log import MOST_TEXT, shown
 from icp_ml.adapters.mlflow_owner import Owner
 from icp_ml.errors import ConfigError, TrackingError
 from icp_ml.serve.history import MOVED, PROMOTED, ROLLED_BACK, Change, earlier_champion
@@ -164,7 +165,7 @@ class Registry:
         return True
 
     def _mark(self, version: str, status: str, reason: str) -> None:
-        self.client.set_model_version_tag(self.name, number_of(version), REASON, reason)
+        self.client.set_model_version_tag(self.name, number_of(version), REASON, shown(reason))
         self.client.set_model_version_tag(self.name, number_of(version), STATUS, status)
 
     def _is_settled(self) -> bool:
@@ -194,7 +195,7 @@ class Registry:
         if changes:
             now = max(now, changes[-1].at)
         sequence = changes[-1].sequence + 1 if changes else 1
-        change = Change(sequence, now, action, version, replaces, reason)
+        change = Change(sequence, now, action, version, replaces, shown(reason, MOST_TEXT // 2))
         self.client.set_registered_model_tag(self.name, _key(change), json.dumps(change.to_state()))
         self._follow(change)
         return change

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.insight import columns
+from icp_ml.visible import visible
 
 Operator = Literal["in", "between", "has", "lacks", "is missing"]
 OPERATORS: tuple[Operator, ...] = ("in", "between", "has", "lacks", "is missing")
@@ -96,6 +97,9 @@ class Predicate:
 
     def text(self) -> str:
         """Say the condition in words, such as ``uses Salesforce`` or ``employees at least 500``."""
+        return visible(self._words(), one_line=True)
+
+    def _words(self) -> str:
         if self.operator == "is missing":
             return f"{self.feature} is unknown"
         if self.operator == "in":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -10,6 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+
+from icp_ml.errors import OutputWarning
+from icp_ml.serve.csvcells import csv_cells
 
 Format = Literal["parquet", "csv"]
 Partition = Literal["tier", "icp_match", "applicability"]
@@ -38,6 +42,7 @@ class PartWriter:
         self._by = partition_by
         self._schema = schema if partition_by is None else schema.remove(schema.get_field_index(partition_by))
         self._writers: dict[Path, Any] = {}
+        self._changed = 0
         if partition_by is None:
             self._open(part)
 
@@ -51,7 +56,10 @@ class PartWriter:
             writer.close()
 
     def write(self, table: Any) -> None:
-        """Write rows, each to the file it belongs in."""
+        """Write rows, each to the file it belongs in; in csv no cell is a formula."""
+        if self._format == "csv":
+            table, changed = csv_cells(table)
+            self._changed += changed
         if self._by is None:
             self._writers[self._part].write_table(table)
             return
@@ -65,6 +73,14 @@ class PartWriter:
         """Give the files their names; call it after the writer is closed."""
         for path in self._writers:
             _unfinished(path).replace(path)
+        if self._changed:
+            warnings.warn(
+                f"{self._changed} cells of {self._part.name} would be formulas or control characters: they "
+                "are written out, a formula behind an apostrophe; icp_ml.visible.formula_read_back takes it "
+                "off, and parquet holds all ids as they are",
+                OutputWarning,
+                stacklevel=2,
+            )
 
     def _open(self, path: Path) -> Any:
         if path not in self._writers:
