@@ -51,7 +51,8 @@ class Commands(click.Group):
                 echo(f"error: {error}", err=True)
                 ctx.exit(BAD_INPUT)
             except click.ClickException as error:
-                error.message = visible(error.message)
+                # What was typed stands in click's own message, which its stubs call final.
+                vars(error)["message"] = visible(error.message)
                 raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:

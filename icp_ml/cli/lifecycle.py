@@ -214,7 +214,7 @@ def history(ctx: click.Context, config_path: Path, on: date | None, as_json: boo
             f"expected a champion of {config.model_name}{when}, found none: run icp-ml retrain"
         )
     if on is not None:
-        echo(champion)
+        echo(str(champion))
         return
     for row in changes.to_dict("records"):
         if as_json:
