@@ -6,6 +6,7 @@ The facts behind a message are attributes of the error, so that a job can act on
 from __future__ import annotations
 
 from icp_ml.redact import without_secrets
+from icp_ml.visible import visible
 
 
 class IcpError(Exception):
@@ -27,7 +28,7 @@ class IcpError(Exception):
     """
 
     def __init__(self, message: str, **facts: object) -> None:
-        super().__init__(without_secrets(message))
+        super().__init__(visible(without_secrets(message)))
         self.facts = {
             name: without_secrets(fact) if isinstance(fact, str) else fact for name, fact in facts.items()
         }
@@ -90,6 +91,9 @@ class MissingDependencyError(IcpError):
 class IcpWarning(UserWarning):
     """Root of every warning this package issues."""
 
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(visible(part) if isinstance(part, str) else part for part in parts))
+
 
 class DataWarning(IcpWarning):
     """The data can be used, but something in them limits what may be said."""
@@ -101,3 +105,7 @@ class LeakageWarning(DataWarning):
 
 class InputWarning(IcpWarning):
     """Scoring met unseen categories, unseen tools or missing optional columns; counted in the text."""
+
+
+class OutputWarning(IcpWarning):
+    """Something was written in another form than it was given; counted in the text."""

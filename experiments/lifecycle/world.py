@@ -61,17 +61,76 @@ def base(
     }
 
 
+SECRET = "qzxk"
+#: What no file of a model may hold: the start of every text that one or a few accounts have, and numbers of
+#: one account each, as anybody may write them.
+SECRETS = (SECRET, "8675309", "31415926", "27182818", "16180339", "14142135", "1987-06-05")
+
+
+def marked(accounts: int = 120) -> dict[str, pd.DataFrame]:
+    """Return :func:`base` with a secret in every column of every table, and in rows that are refused."""
+    tables = base(accounts)
+    first = tables["accounts"]["account_id"].tolist()
+    own = {account: f"{SECRET}-id-{place:04d}" for place, account in enumerate(first)}
+    tables = {name: table.assign(account_id=table["account_id"].map(own)) for name, table in tables.items()}
+    ids, n = list(own.values()), len(first)
+    who = tables["accounts"]
+    who["owner"] = [f"{SECRET}-owner-{place}" for place in range(n)]
+    who["notes"] = [
+        f"{SECRET} said in call {place} that budget is gone and Mrs {SECRET} left" for place in range(n)
+    ]
+    who["email"] = f"{SECRET}@example.com"
+    who["segment"] = [
+        f"{SECRET}-rare-{place}" if place < 3 else ("Mid", "Large")[place % 2] for place in range(n)
+    ]
+    who["city"] = [f"{SECRET}-city-{place // 2}" if place < 40 else f"city {place % 9}" for place in range(n)]
+    who["funding_stage"] = [
+        "Series D+" if place == 1 else ("Seed", "Series A")[place % 2] for place in range(n)
+    ]
+    who.loc[5, "employees"] = 8675309
+    who["revenue"] = np.random.default_rng(3).lognormal(10, 1, n).round(2)
+    who.loc[7, "revenue"] = 31415926.53
+    who["score"] = who["revenue"].astype(str).where(who.index != 9, f"see {SECRET}")
+    who["founded"] = [f"19{80 + place % 20}-01-01" for place in range(n)]
+    who.loc[11, "founded"] = "1987-06-05"
+    tools = tables["technologies"]
+    tables["technologies"] = pd.concat(
+        [tools, pd.DataFrame({"account_id": ids[:3], "technology": f"{SECRET}-tool"})], ignore_index=True
+    ).assign(category="tools")
+    tables["technologies"].loc[4, "category"] = f"{SECRET}-category"
+    terms = tables["subscriptions"]
+    terms["product"] = [f"{SECRET}-product-{place}" for place in range(len(terms))]
+    terms.loc[3, "arr"] = 27182818.0
+    bad = terms.head(2).assign(account_id=[f"{SECRET}-stranger", ids[0]], arr=["x", f"{SECRET} EUR"])
+    tables["subscriptions"] = pd.concat([terms.astype({"arr": object}), bad], ignore_index=True)
+    some, day = ids[:60], "2024-03-01"
+    deals = pd.DataFrame({"account_id": some, "closed_date": day, "won": [True, False] * 30})
+    tables["deals"] = deals.assign(amount=16180339.0, owner=f"{SECRET}-seller", reason_lost=f"{SECRET}-lost")
+    tables["tickets"] = pd.DataFrame({"account_id": some, "date": day, "severity": f"{SECRET}-urgent"})
+    tables["nps"] = pd.DataFrame(
+        {"account_id": some, "date": day, "score": 9, "comment": f"{SECRET}-comment"}
+    )
+    usage = pd.DataFrame({"account_id": some, "date": day, "metric": f"{SECRET}-metric", "value": 14142135.0})
+    return {**tables, "usage": usage}
+
+
 def config(until: str = "2025-09-30", first: str = "2022-03-31") -> Config:
     last = (pd.Timestamp(until) - pd.DateOffset(months=12)).date()
     days = tuple(icp.quarter_ends(first, last))
     return Config(data=DataConfig(snapshot_dates=days, observed_until=date.fromisoformat(until)))
 
 
-def lay_out(folder: Path, until: str, first: str = "2022-03-31", **changes: object) -> Path:
+def lay_out(
+    folder: Path,
+    until: str,
+    first: str = "2022-03-31",
+    tables: dict[str, pd.DataFrame] | None = None,
+    **changes: object,
+) -> Path:
     """Write the tables known on a day and an ``icp.toml`` beside them; return the path of the settings."""
     crm = folder / "crm"
     crm.mkdir(parents=True, exist_ok=True)
-    for name, table in base(until=until, **changes).items():
+    for name, table in (base(until=until, **changes) if tables is None else tables).items():
         table.to_csv(crm / f"{name}.csv", index=False)
     days = ", ".join(day.isoformat() for day in config(until, first).snapshot_dates)
     settings = folder / "icp.toml"

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from icp_ml.adapters.mlflow_log import (
+    bounded,
     log_files,
     log_model,
     log_numbers,
     log_settings,
     log_tags,
+    shown,
 )
 from icp_ml.adapters.mlflow_model import (
     ScoringModel,
@@ -316,8 +318,8 @@ class MlflowTracker:
             source=f"models:/{model_id}",
             run_id=run_id,
             model_id=model_id,
-            description=record.card,
-            tags={**record.tags, **tags, STATUS: "pending"},
+            description=shown(record.card),
+            tags={**bounded(record.tags), **tags, STATUS: "pending"},
         )
         version = f"{self.model_name}/{number_in(made)}"
         at(f"naming {version} the challenger", f"{version} as pending, the champion stays; {DECIDES}")
@@ -333,7 +335,7 @@ class MlflowTracker:
     def _note_outcome(self, mlflow: ModuleType, version: str, outcome: str) -> None:
         client = client_of(mlflow)
         run_id = client.get_model_version(self.model_name, number_of(version)).run_id
-        client.set_tag(run_id, _OUTCOME, outcome)
+        client.set_tag(run_id, _OUTCOME, shown(outcome))
 
 
 def champion_as_of(

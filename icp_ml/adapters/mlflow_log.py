@@ -18,6 +18,7 @@ from icp_ml.scratch import scratch_folder
 from icp_ml.serve.icpmodel import IcpModel
 from icp_ml.serve.record import RunRecord
 from icp_ml.serve.score import NUMBERS, score_columns
+from icp_ml.visible import shortened, visible
 
 DEFAULT_REASONS = 3
 #: Parameters of the pyfunc, with their defaults.
@@ -27,6 +28,20 @@ LOADER = "icp_ml.adapters.mlflow"
 _METRICS_AT_ONCE = 1000
 _PARAMS_AT_ONCE = 100
 _REQUIREMENTS = ("lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
+
+
+#: Most characters of a tag or description: what every store behind MLflow takes; and of a parameter.
+MOST_TEXT, MOST_PARAM = 5_000, 6_000
+
+
+def bounded(texts: Mapping[str, str], most: int = MOST_TEXT) -> dict[str, str]:
+    """Return tags or parameters that MLflow takes whole and shows as they are."""
+    return {name: shown(text, most) for name, text in texts.items()}
+
+
+def shown(text: str, most: int = MOST_TEXT) -> str:
+    """Return one text within a length, its control characters written out."""
+    return shortened(visible(text), most)
 
 
 def dataset_input(record: RunRecord) -> Any:
@@ -59,7 +74,7 @@ def log_settings(client: Any, run_id: str, record: RunRecord) -> None:
 
     data = dataset_input(record)._to_mlflow_entity()
     client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
-    params = [Param(name, str(value)) for name, value in record.params.items()]
+    params = [Param(name, shown(str(value), MOST_PARAM)) for name, value in record.params.items()]
     for first in range(0, len(params), _PARAMS_AT_ONCE):
         client.log_batch(run_id, params=params[first : first + _PARAMS_AT_ONCE])
 
@@ -68,7 +83,7 @@ def log_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags of a run."""
     from mlflow.entities import RunTag
 
-    rows = [RunTag(name, str(value)) for name, value in tags.items()]
+    rows = [RunTag(name, shown(str(value))) for name, value in tags.items()]
     for first in range(0, len(rows), _PARAMS_AT_ONCE):
         client.log_batch(run_id, tags=rows[first : first + _PARAMS_AT_ONCE])
 
@@ -90,7 +105,7 @@ def log_model(
         name="model",
         source_run_id=run_id,
         tags=context_tags(record.tags),
-        params={name: str(value) for name, value in record.params.items()},
+        params={name: shown(str(value), MOST_PARAM) for name, value in record.params.items()},
         model_type="icp",
     )
     client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
@@ -110,7 +125,7 @@ def context_tags(tags: Mapping[str, str]) -> dict[str, str]:
     from mlflow.tracking.context.registry import resolve_tags
 
     found = resolve_tags(dict(tags))
-    return {name: without_secrets(str(value)) for name, value in found.items()}
+    return bounded({name: without_secrets(str(value)) for name, value in found.items()})
 
 
 def _write_pyfunc(folder: Path, described: Any, model: IcpModel, record: RunRecord, bundle: Path) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from icp_ml.adapters.mlflow_log import MOST_TEXT, shown
 from icp_ml.adapters.mlflow_owner import Owner
 from icp_ml.adapters.mlflow_store import at, current_step
 from icp_ml.errors import ConfigError, TrackingError
@@ -193,7 +194,7 @@ class Registry:
         return True
 
     def _mark(self, version: str, status: str, reason: str) -> None:
-        self.client.set_model_version_tag(self.name, number_of(version), REASON, reason)
+        self.client.set_model_version_tag(self.name, number_of(version), REASON, shown(reason))
         self.client.set_model_version_tag(self.name, number_of(version), STATUS, status)
 
     def _is_settled(self) -> bool:
@@ -223,7 +224,7 @@ class Registry:
         if changes:
             now = max(now, changes[-1].at)
         sequence = changes[-1].sequence + 1 if changes else 1
-        change = Change(sequence, now, action, version, replaces, reason)
+        change = Change(sequence, now, action, version, replaces, shown(reason, MOST_TEXT // 2))
         doing = current_step().doing
         at(doing, f"the champion {replaces or 'none'} or {version or 'none'}, as icp-ml history shows it")
         self.client.set_registered_model_tag(self.name, _key(change), json.dumps(change.to_state()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icp_ml.cli.group import Say, examples, progress
+from icp_ml.cli.group import Say, echo, examples, progress
 from icp_ml.errors import ConfigError
 from icp_ml.writing import make_folder, write_file
 
@@ -66,10 +66,10 @@ def demo(out: Path) -> None:
         out / "icp_report.html", outcome.model, evaluation=outcome.evaluation, rejects=rejects
     )
     say(f"report written to {page}")
-    click.echo(outcome.model.profile.to_text() if outcome.model.profile is not None else "no profile")
-    click.echo("\n" + metrics_text(outcome.evaluation))
-    click.echo("\n" + against_truth(outcome.model))
-    click.echo("\n" + closing(out, outcome, scores, config))
+    echo(outcome.model.profile.to_text() if outcome.model.profile is not None else "no profile")
+    echo("\n" + metrics_text(outcome.evaluation))
+    echo("\n" + against_truth(outcome.model))
+    echo("\n" + closing(out, outcome, scores, config))
 
 
 def lay_out(out: Path) -> Path:

@@ -18,6 +18,7 @@ import click
 
 from icp_ml.adapters.mlflow_patience import PATIENCE_SECONDS, telling
 from icp_ml.errors import ConfigError, IcpError, IcpWarning, TrackingError
+from icp_ml.visible import visible
 
 if TYPE_CHECKING:
     from icp_ml.config import Config
@@ -38,6 +39,11 @@ QUIET_MLFLOW = {
 }
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Write text to the terminal, which obeys none of it: control characters are written out."""
+    click.echo(visible(text), err=err)
+
+
 class Commands(click.Group):
     """A group whose commands end with a sentence and exit code 2 where the input is bad."""
 
@@ -50,11 +56,15 @@ class Commands(click.Group):
             try:
                 return super().invoke(ctx)
             except TrackingError as error:
-                click.echo(f"error: {error}", err=True)
+                echo(f"error: {error}", err=True)
                 ctx.exit(FAULT)
             except IcpError as error:
-                click.echo(f"error: {error}", err=True)
+                echo(f"error: {error}", err=True)
                 ctx.exit(BAD_INPUT)
+            except click.ClickException as error:
+                # What was typed stands in click's own message, which its stubs call final.
+                vars(error)["message"] = visible(error.message)
+                raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which they were added."""
@@ -106,7 +116,7 @@ def _plain_warnings() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, IcpWarning):
-                click.echo(f"warning: {message}", err=True)
+                echo(f"warning: {message}", err=True)
             else:
                 show(message, category, filename, lineno, file, line)
 
@@ -120,7 +130,7 @@ def progress() -> Say:
     start = time.perf_counter()
 
     def say(text: str) -> None:
-        click.echo(f"{time.perf_counter() - start:6.1f} s  {text}", err=True)
+        echo(f"{time.perf_counter() - start:6.1f} s  {text}", err=True)
 
     return say
 

@@ -12,6 +12,7 @@ import click
 from icp_ml.cli.group import (
     Say,
     config_option,
+    echo,
     examples,
     model_options,
     progress,
@@ -68,8 +69,8 @@ def train(config_path: Path, out: Path | None, jobs: int | None) -> None:
     folder = out or config.output_folder / "bundle"
     save(model, folder)
     say("measuring on the newest snapshots")
-    click.echo(metrics_text(measure(model, newest, seed=config.seed)))
-    click.echo(f"\nmodel saved in {folder}\nnext: icp-ml profile --model {folder}")
+    echo(metrics_text(measure(model, newest, seed=config.seed)))
+    echo(f"\nmodel saved in {folder}\nnext: icp-ml profile --model {folder}")
 
 
 @click.command(
@@ -91,9 +92,9 @@ def evaluate(model: str | None, tracking_uri: str | None, config_path: Path | No
     loaded = read_model(model, tracking_uri, config)
     evaluation, _ = measured(loaded, config, say)
     if as_json:
-        click.echo(json.dumps(json.loads(evaluation.metrics.to_json(orient="records")), indent=1))
+        echo(json.dumps(json.loads(evaluation.metrics.to_json(orient="records")), indent=1))
     else:
-        click.echo(metrics_text(evaluation))
+        echo(metrics_text(evaluation))
 
 
 def read_source(config: Config, say: Say) -> tuple[Tables, Rejects]:

@@ -19,6 +19,7 @@ from icp_ml.cli.group import (
     Day,
     Decorator,
     config_option,
+    echo,
     examples,
     progress,
 )
@@ -101,7 +102,7 @@ def audit(ctx: click.Context, config_path: Path, values: bool, as_json: bool, su
         say("looking for leaks")
         findings = find_tripwires(dataset)
     write = _audit_json if as_json else _audit_text
-    click.echo(write(dataset, rejects, findings, values=values))
+    echo(write(dataset, rejects, findings, values=values))
     found = {finding.severity for finding in findings}
     if "refuse" in found:
         ctx.exit(BAD_INPUT)
@@ -193,10 +194,8 @@ def retrain(
             force=force,
         )
     say("done")
-    click.echo(metrics_text(outcome.evaluation))
-    click.echo(
-        f"\n{outcome.version} is {'the champion' if outcome.promoted else 'not promoted'}: {outcome.reason}"
-    )
+    echo(metrics_text(outcome.evaluation))
+    echo(f"\n{outcome.version} is {'the champion' if outcome.promoted else 'not promoted'}: {outcome.reason}")
     if not outcome.promoted:
         ctx.exit(refused_exit)
 
@@ -225,13 +224,13 @@ def history(ctx: click.Context, config_path: Path, on: date | None, as_json: boo
             f"expected a champion of {config.model_name}{when}, found none: run icp-ml retrain"
         )
     if on is not None:
-        click.echo(champion)
+        echo(str(champion))
         return
     for row in changes.to_dict("records"):
         if as_json:
-            click.echo(json.dumps({str(key): value for key, value in row.items()}, default=_iso))
+            echo(json.dumps({str(key): value for key, value in row.items()}, default=_iso))
         else:
-            click.echo(
+            echo(
                 f"{row['sequence']:>4}  {row['at']:%Y-%m-%d %H:%M}  {row['action']:13}  "
                 f"{row['version'] or 'none'}  {row['reason']}"
             )
@@ -259,7 +258,7 @@ def rollback(ctx: click.Context, config_path: Path, reason: str, on: date | None
         raise ConfigError("expected a reason, found blanks: say why, for whoever asks in a year")
     with _faults(ctx):
         change = _tracker(config, on).roll_back(reason.strip())
-    click.echo(f"{change.version} is the champion again; {change.replaces} was rolled back: {change.reason}")
+    echo(f"{change.version} is the champion again; {change.replaces} was rolled back: {change.reason}")
 
 
 def _tracker(config: Config, on: date | None) -> MlflowTracker:
@@ -283,7 +282,7 @@ def _faults(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except TrackingError as error:
-        click.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         ctx.exit(FAULT)
 
 
@@ -295,7 +294,7 @@ def _without_ids(ctx: click.Context) -> Iterator[None]:
     except TrackingError:
         raise
     except IcpError as error:
-        click.echo(f"error: {_without_values(error)}", err=True)
+        echo(f"error: {_without_values(error)}", err=True)
         ctx.exit(BAD_INPUT)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from icp_ml.cli.group import Day, Say, examples, model_options, progress, read_config, read_model
+from icp_ml.cli.group import Day, Say, echo, examples, model_options, progress, read_config, read_model
 from icp_ml.errors import ConfigError, NotEnoughDataError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def monitor(
         batch, known = _from_tables(loaded, Path(str(source)), day, config, say, outcomes=outcomes)
     say(f"looking at {len(batch):,} accounts")
     found = look(loaded, batch, known)
-    click.echo(json.dumps(found.to_state(), indent=1) if as_json else found.to_text())
+    echo(json.dumps(found.to_state(), indent=1) if as_json else found.to_text())
     if found.alarm:
         ctx.exit(ALARM)
 

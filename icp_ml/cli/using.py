@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icp_ml.cli.group import Day, Say, examples, model_options, progress, read_config, read_model
+from icp_ml.cli.group import Day, Say, echo, examples, model_options, progress, read_config, read_model
 from icp_ml.cli.learning import measured, read_split
 from icp_ml.errors import ConfigError, NotEnoughDataError, TableError
 from icp_ml.writing import check_no_input, replacing
@@ -60,11 +60,11 @@ def profile(
     tried = _controls(config, progress()) if controls else None
     if as_json:
         state = loaded.profile.to_state() | ({} if tried is None else {"controls": tried.to_state()})
-        click.echo(json.dumps(state, indent=1))
+        echo(json.dumps(state, indent=1))
         return
-    click.echo(loaded.profile.to_text(width))
+    echo(loaded.profile.to_text(width))
     if tried is not None:
-        click.echo(f"\n{tried.to_text()}")
+        echo(f"\n{tried.to_text()}")
 
 
 @click.command(
@@ -163,8 +163,8 @@ def score(
         _score_large(loaded, tables, folder, {**settings, **more}, say)
         return
     scores = score_tables(loaded, Path(str(source)), day, reasons=count, grace_days=grace, say=say)
-    click.echo(tiers_text(scores))
-    click.echo(f"\nscores in {write_scores(scores, folder, overwrite=overwrite)}")
+    echo(tiers_text(scores))
+    echo(f"\nscores in {write_scores(scores, folder, overwrite=overwrite)}")
 
 
 @click.command(
@@ -192,7 +192,7 @@ def report(
     file = out or (config.output_folder if config is not None else Path()) / "icp_report.html"
     tried = _controls(config, say) if controls else None
     written = write_report(file, loaded, evaluation=evaluation, rejects=rejects, controls=tried)
-    click.echo(f"report in {written}")
+    echo(f"report in {written}")
 
 
 def _controls(config: Config | None, say: Say) -> Controls:
@@ -285,7 +285,7 @@ def _score_files(model: IcpModel, features: str, folder: Path, settings: dict[st
 
     run = score_parquet(model, features, folder, progress=_teller("scored", "accounts", say), **settings)
     kept = f", {run.kept} of them kept" if run.kept else ""
-    click.echo(f"{run.rows:,} accounts scored; {len(run.files)} files in {run.path}{kept}")
+    echo(f"{run.rows:,} accounts scored; {len(run.files)} files in {run.path}{kept}")
 
 
 def _score_large(model: IcpModel, tables: Path, folder: Path, settings: dict[str, Any], say: Say) -> None:
@@ -302,7 +302,7 @@ def _score_large(model: IcpModel, tables: Path, folder: Path, settings: dict[str
     refused = int(run.rejects["n"].sum())
     said = f" (refused {refused:,} rows of the tables)" if refused else ""
     scores = run.scores
-    click.echo(f"{scores.rows:,} accounts scored{said}; {len(scores.files)} files in {scores.path}")
+    echo(f"{scores.rows:,} accounts scored{said}; {len(scores.files)} files in {scores.path}")
 
 
 def _teller(verb: str, things: str, say: Say) -> Callable[[int, int], None]:

@@ -46,6 +46,10 @@ _POSTCODE_WORDS = frozenset({"zip", "zipcode", "postcode", "postal", "plz"})
 _ID_SHARE, _ID_VALUES, _TEXT_WORDS = 0.9, 50, 6
 
 
+#: Reasons are kept in bundle, registry and report, so they speak of counts and kinds, never of a cell.
+CONSTANT = "constant: the same value in every row"
+
+
 @dataclass(frozen=True, slots=True)
 class Guess:
     """The kind of one raw column, or why it is no feature."""
@@ -107,7 +111,7 @@ def guess_kind(series: pd.Series[Any], name: str, accounts: npt.NDArray[np.intp]
     if not distinct:
         return Guess(None, "empty")
     if len(distinct) == 1 and (codes >= 0).all():
-        return Guess(None, f"constant: every value is {distinct[0]!r}")
+        return Guess(None, CONSTANT)
     if coded:
         return Guess("category")
     return _guess_scalar(series, texts, codes, distinct, accounts, name)
@@ -120,7 +124,7 @@ def _guess_number(series: pd.Series[Any], accounts: npt.NDArray[np.intp], name: 
     if not len(distinct):
         return Guess(None, "empty")
     if len(distinct) == 1 and known.all():
-        return Guess(None, f"constant: every value is {distinct[0]:g}")
+        return Guess(None, CONSTANT)
     if np.isin(distinct, (0.0, 1.0)).all():
         return Guess("boolean")
     n_accounts = len(np.unique(accounts[known]))
@@ -154,8 +158,7 @@ def _guess_scalar(
         return Guess("date")
     share = float(unreadable.sum()) / max(int((codes >= 0).sum()), 1)
     if share < 0.1 and len(distinct) > _ID_VALUES:
-        example = texts[unreadable].iloc[0]
-        return Guess(None, f"numbers but for {int(unreadable.sum())} values such as {example!r}")
+        return Guess(None, f"numbers but for {int(unreadable.sum())} cells of text")
     if many:
         return Guess(None, f"id-like: {len(distinct)} different values in {n_accounts} accounts")
     if len(distinct) > _ID_VALUES and np.mean([len(str(value).split()) for value in distinct]) > _TEXT_WORDS:

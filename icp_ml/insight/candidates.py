@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data import ladders
+from icp_ml.data.floor import FLOOR
 from icp_ml.data.schema import Schema
 from icp_ml.insight import columns
 from icp_ml.insight.predicates import Predicate
@@ -243,11 +244,15 @@ def _category(name: str, values: npt.NDArray[np.object_], counter: _Counter) -> 
     rows = np.flatnonzero(is_known)
     held = counter.per_code(rows, code[rows], len(levels))
     if (order := ladders.steps([str(level) for level in levels])) is not None:
-        rungs, labels_of = _rungs(order, held, levels)
+        # A level of a few accounts isn't named, so rows that have it can't be judged.
+        named = held >= FLOOR
+        rungs, labels_of = _rungs(np.asarray(order)[named], held[named], levels[named])
         if len(labels_of) < 2:
             return []
         ladder = Candidate(name, "ladder", "category", labels=labels_of)
-        return [(ladder, is_known.astype(np.float64), rows, rungs[code[rows]])]
+        is_known[rows] = named[code[rows]]
+        rows = np.flatnonzero(is_known)
+        return [(ladder, is_known.astype(np.float64), rows, rungs[(np.cumsum(named) - 1)[code[rows]]])]
     frequent = held >= MIN_ACCOUNTS
     labels: list[Any] = [level for level, keep in zip(levels, frequent, strict=True) if keep]
     place = np.full(len(levels), len(labels), dtype=np.int64)
@@ -261,10 +266,10 @@ def _category(name: str, values: npt.NDArray[np.object_], counter: _Counter) -> 
 
 
 def _rungs(
-    order: Sequence[int], held: Array, levels: npt.NDArray[np.object_]
+    order: npt.NDArray[np.int64], held: Array, levels: npt.NDArray[np.object_]
 ) -> tuple[npt.NDArray[np.int64], tuple[tuple[Any, ...], ...]]:
     """Join rare steps with the one below (the lowest with the one above): bins, and levels of each."""
-    step = np.asarray(order)
+    step = order
     size = np.bincount(step, weights=held)
     bin_of, current, filled = np.zeros(len(size), dtype=np.int64), 0, 0.0
     for number, count in enumerate(size.tolist()):

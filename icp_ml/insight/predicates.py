@@ -16,6 +16,7 @@ from icp_ml.data.schema import KINDS, Kind
 from icp_ml.errors import ConfigError
 from icp_ml.foreign import LARGEST, Given
 from icp_ml.insight import columns
+from icp_ml.visible import visible
 
 Operator = Literal["in", "between", "has", "lacks", "is missing"]
 OPERATORS: tuple[Operator, ...] = ("in", "between", "has", "lacks", "is missing")
@@ -100,6 +101,9 @@ class Predicate:
 
     def text(self) -> str:
         """Say the condition in words, such as ``uses Salesforce`` or ``employees at least 500``."""
+        return visible(self._words(), one_line=True)
+
+    def _words(self) -> str:
         if self.operator == "is missing":
             return f"{self.feature} is unknown"
         if self.operator == "in":

@@ -18,6 +18,7 @@ from icp_ml.insight.predicates import number_text
 from icp_ml.model.arrays import check_range, check_shape
 from icp_ml.model.columns import Columns, as_lists, fold_tool, read_columns
 from icp_ml.model.contributions import by_kernel
+from icp_ml.visible import visible
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -144,7 +145,7 @@ class _Said:
     def add(self, at: Ints, codes: Ints, texts: Sequence[str]) -> None:
         """Say one of some texts of the reasons ``at``."""
         self.codes[at] = codes + len(self.texts)
-        self.texts.extend(texts)
+        self.texts.extend(visible(text, one_line=True) for text in texts)
 
     def add_levels(
         self, shown: Sequence[str], schema: Schema, read: Columns, rows: Ints, features: Ints

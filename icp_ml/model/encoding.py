@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data import ladders
+from icp_ml.data.floor import FLOOR, accounts_per_code
 from icp_ml.data.schema import Schema
 from icp_ml.foreign import Given
 from icp_ml.model.columns import Categories, Columns, Floats, Ints, Tools, read_columns
@@ -126,9 +127,11 @@ class Encoder:
         plans: dict[str, CategoryPlan | ToolPlan] = {}
         for feature in schema.features:
             if feature.kind == "category":
-                plans[feature.name] = _plan_categories(columns.categories[feature.name], outcome, each, prior)
+                plans[feature.name] = _plan_categories(
+                    columns.categories[feature.name], outcome, each, prior, codes
+                )
             elif feature.kind == "technologies":
-                plans[feature.name] = _plan_tools(columns.tools[feature.name])
+                plans[feature.name] = _plan_tools(columns.tools[feature.name], codes)
         encoder = cls(schema, plans)
         matrix = encoder.transform(columns)
         encoder._replace_rates(matrix, columns, outcome, each, codes, prior, seed)
@@ -246,11 +249,15 @@ class Encoder:
             return
         fold = group_folds(y, codes, n_folds, seed)
         base = float(each @ y / each.sum())
+        neutral = float(np.log(base) - np.log1p(-base))
         for j, name in rated:
-            column = columns.categories[name]
+            column, plan = columns.categories[name], self._plans[name]
+            kept = (plan.rates or {}) if isinstance(plan, CategoryPlan) else {}
+            pooled = np.array([level not in kept for level in column.levels] + [False])
             for k in range(n_folds):
                 rest, held = fold != k, fold == k
                 rates = _level_rates(column.codes[rest], len(column.levels), y[rest], each[rest], base, prior)
+                rates[pooled] = neutral
                 matrix[held, j] = rates[column.codes[held]]
 
 
@@ -268,10 +275,12 @@ def _level_rates(codes: Ints, n_levels: int, y: Floats, each: Floats, base: floa
     return np.asarray(np.log(rate) - np.log1p(-rate), dtype=np.float64)
 
 
-def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) -> CategoryPlan:
+def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float, groups: Ints) -> CategoryPlan:
     n_rows, n_levels = len(column.codes), len(column.levels)
     counts = np.bincount(column.codes[column.codes >= 0], minlength=n_levels)
-    present = [j for j in range(n_levels) if counts[j] > 0]
+    held = accounts_per_code(column.codes, groups, n_levels)
+    # A level of a few accounts is one of the others: nothing may be kept of it.
+    present = [j for j in range(n_levels) if held[j] >= FLOOR]
     order = sorted(present, key=lambda j: (-counts[j], column.levels[j]))
     enough = _enough(n_rows)
     frequent = [j for j in order if counts[j] >= enough][:MAX_LEVELS]
@@ -281,7 +290,7 @@ def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) 
     rates = _level_rates(column.codes, n_levels, y, each, base, prior)
     none = np.empty(0)
     neutral = float(_level_rates(np.empty(0, dtype=np.int64), 0, none, none, base, prior)[0])
-    many = len(present) > RATE_ABOVE
+    many = int((counts > 0).sum()) > RATE_ABOVE
     known = tuple(column.levels[j] for j in present)
     steps = ladders.steps(known)
     return CategoryPlan(
@@ -296,13 +305,16 @@ def _plan_categories(column: Categories, y: Floats, each: Floats, prior: float) 
     )
 
 
-def _plan_tools(column: Tools) -> ToolPlan:
+def _plan_tools(column: Tools, groups: Ints) -> ToolPlan:
     n_rows = len(column.known)
     counts = np.bincount(column.uses.indices, minlength=len(column.names))
-    order = sorted(np.flatnonzero(counts >= _enough(n_rows)), key=lambda j: (-counts[j], column.names[j]))
+    owner = np.repeat(groups, np.diff(column.uses.indptr))
+    held = accounts_per_code(column.uses.indices, owner, len(column.names))
+    enough = (counts >= _enough(n_rows)) & (held >= FLOOR)
+    order = sorted(np.flatnonzero(enough), key=lambda j: (-counts[j], column.names[j]))
     n_missing = int((~column.known).sum())
     return ToolPlan(
         tools=tuple(column.names[j] for j in order[:MAX_TOOLS]),
         missing=n_missing >= max(1.0, MIN_SHARE * n_rows),
-        known=tuple(name for j, name in enumerate(column.names) if counts[j] > 0),
+        known=tuple(name for j, name in enumerate(column.names) if held[j] >= FLOOR),
     )

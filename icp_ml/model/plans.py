@@ -63,7 +63,7 @@ class CategoryPlan:
     rates, missing_rate, base
         Target statistic (log-odds) per level if there is one, of unknown values, and of levels never seen.
     known
-        Levels that training saw.
+        Levels that training saw in five accounts at least; others are as if never seen.
     ranks
         Number of the step of each level, if they are steps of a known order.
     """
@@ -154,7 +154,7 @@ class ToolPlan:
     missing
         Whether there is a flag for unknown stacks.
     known
-        Tools that training saw.
+        Tools that training saw in five accounts at least.
     """
 
     tools: tuple[str, ...]

@@ -17,7 +17,7 @@ from icp_ml import parameters
 from icp_ml.data.schema import KEYS, Feature, Schema
 from icp_ml.errors import InputMismatchError, InputValueError
 from icp_ml.foreign import Given
-from icp_ml.model.candidates import CANDIDATES, DEFAULT_CANDIDATES
+from icp_ml.model.candidates import DEFAULT_CANDIDATES
 from icp_ml.model.classifierstate import classifier_state
 from icp_ml.model.columns import Columns, Floats, columns_from_matrix, infer_schema, read_columns
 from icp_ml.model.contributions import sums_by_source

@@ -16,8 +16,10 @@ import pandas as pd
 
 from icp_ml.data.conform import conform
 from icp_ml.model.columns import Columns, read_columns
+from icp_ml.serve.margins import POOLED
 from icp_ml.serve.reference import applicability_of
 from icp_ml.serve.typicality import WEIGHTS, Detector, Surprises
+from icp_ml.visible import visible
 
 if TYPE_CHECKING:
     from icp_ml.serve.icpmodel import IcpModel
@@ -121,7 +123,7 @@ class _Teller:
             for name, phrase in self._phrases(row, way):
                 if len(told) < MOST_FIELDS and name not in told:
                     told[name] = phrase
-        return "; ".join(told.values())
+        return visible("; ".join(told.values()), one_line=True)
 
     def _phrases(self, row: int, way: str) -> list[tuple[str, str]]:
         if way == "new":
@@ -150,12 +152,14 @@ class _Teller:
 
     def _new(self, name: str, row: int) -> str:
         if name in self.columns.categories:
-            return f"{name} {self._level(name, row)!r}, which no customer has"
+            how = "hardly any" if POOLED in self.detector.levels[name].counts else "no"
+            return f"{name} {self._level(name, row)!r}, which {how} customer has"
         tools = self.columns.tools[name]
         known = self.detector.tools[name].counts
         found = [tools.names[j] for j in tools.uses[row].indices if tools.names[j] not in known]
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        return f"{name} hold {min(found)!r}{more}, which no customer uses"
+        how = "hardly any" if self.detector.tools[name].alone else "no"
+        return f"{name} hold {min(found)!r}{more}, which {how} customer uses"
 
     def _value(self, name: str, row: int) -> str:
         if name not in self.detector.numbers:

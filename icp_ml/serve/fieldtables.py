@@ -75,7 +75,7 @@ class LevelTable:
     @classmethod
     def of(cls, margin: LevelMargin, known: float, factors: Factors, flags: FieldFlags) -> LevelTable:
         """Tabulate what a margin and the factors say of each level."""
-        levels = tuple(margin.counts)
+        levels = tuple(margin.shared)
         sums = np.zeros((len(levels) + 2, _FACTORS + factors.loadings.shape[1] + 2))
         sums[:, _SURPRISE] = np.append(margin.by_level(levels), [margin.new, 0.0])
         sums[:-1, _COUNT] = 1.0

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from icp_ml.data.floor import FLOOR, grouped_numbers
 from icp_ml.foreign import LARGEST, Given
 from icp_ml.model.arrays import check_shape
 from icp_ml.model.columns import Categories, Tools
@@ -31,6 +32,8 @@ _PRIOR_SHAPE, _PRIOR_WEIGHT = 0.25, 10.0
 _FEWEST = 1e-300
 _LEAST_SHAPE, _MOST_SHAPE, _MOST_SCORE = 1e-3, 1e3, 100.0
 _MOST_ACCOUNTS = 10**12
+POOLED = ""
+"""Stands for all levels below the floor in the counts of a category; no cell is empty text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +126,12 @@ class NumberMargin:
 
     @classmethod
     def fit(cls, values: Floats) -> NumberMargin | None:
-        """Fit the known values of one column; None if there are none."""
+        """Fit the known values of one column, one an account; None if fewer than five are known."""
         known = np.sort(values[np.isfinite(values)])
-        n = len(known)
-        if n == 0:
+        if len(known) < FLOOR:
             return None
+        n = len(known)
+        known = grouped_numbers(known, np.arange(n), clip=False)
         at_low, at_high = np.quantile(known, [TAIL, 1.0 - TAIL], method="nearest")
         spread = max(float(known[-1] - known[0]), 0.1 * abs(float(known[-1])), 1e-9)
         lower = fit_tail(at_low - known[known < at_low], -float(at_low), n, spread)
@@ -222,7 +226,7 @@ class LevelMargin:
     Parameters
     ----------
     counts
-        Level → number of training accounts.
+        Level → number of training accounts; under :data:`POOLED` those whose level fewer than five have.
     """
 
     counts: Mapping[str, int]
@@ -235,8 +239,15 @@ class LevelMargin:
     @classmethod
     def fit(cls, column: Categories) -> LevelMargin:
         """Count the levels of one column."""
-        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
-        return cls({name: int(n) for name, n in zip(column.levels, counts, strict=True) if n})
+        found = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
+        counts = {name: int(n) for name, n in zip(column.levels, found, strict=True) if n >= FLOOR}
+        pooled = int(found.sum()) - sum(counts.values())
+        return cls(counts | ({POOLED: pooled} if pooled else {}))
+
+    @property
+    def shared(self) -> dict[str, int]:
+        """Level → number of accounts, without those that are pooled."""
+        return {level: n for level, n in self.counts.items() if level != POOLED}
 
     @property
     def total(self) -> int:
@@ -245,14 +256,14 @@ class LevelMargin:
 
     @property
     def new(self) -> float:
-        """Surprise of a level never seen: ``-log`` of the share of accounts that were alone with theirs."""
-        alone = sum(count == 1 for count in self.counts.values())
+        """Surprise of a level that isn't kept: ``-log`` of the share of accounts that had such a one."""
+        alone = self.counts.get(POOLED, sum(count == 1 for count in self.counts.values()))
         return float(-np.log((alone + 0.5) / (self.total + 1.0)))
 
     def by_level(self, levels: Sequence[str]) -> Floats:
-        """Return ``-log`` of the share of accounts with a level as rare, for levels that were seen."""
-        ordered = sorted(self.counts.values())
-        upto = dict(zip(ordered, np.cumsum(ordered), strict=True))
+        """Return ``-log`` of the share of accounts with a level as rare, for levels that are kept."""
+        ordered = sorted(self.shared.values())
+        upto = dict(zip(ordered, self.counts.get(POOLED, 0) + np.cumsum(ordered), strict=True))
         shares = np.array([upto[self.counts[level]] for level in levels], dtype=np.float64)
         return np.asarray(-np.log(shares / max(self.total, 1)))
 
@@ -264,11 +275,11 @@ class ToolMargin:
     Parameters
     ----------
     counts
-        Folded tool name → number of training accounts.
+        Folded tool name → number of training accounts, five at least.
     total
         Accounts whose stack is known.
     alone
-        Accounts with a tool that nobody else has.
+        Accounts with a tool that fewer than five have.
     number
         Distribution of the number of tools; None if no stack is known.
     """
@@ -283,8 +294,8 @@ class ToolMargin:
         """Count the tools of one column."""
         uses = tools.uses[np.flatnonzero(tools.known)]
         found = np.asarray(uses.sum(axis=0)).ravel().astype(np.int64)
-        alone = int((np.asarray(uses[:, np.flatnonzero(found == 1)].sum(axis=1)).ravel() > 0).sum())
-        counts = {name: int(n) for name, n in zip(tools.names, found, strict=True) if n}
+        alone = int((np.asarray(uses[:, np.flatnonzero(found < FLOOR)].sum(axis=1)).ravel() > 0).sum())
+        counts = {name: int(n) for name, n in zip(tools.names, found, strict=True) if n >= FLOOR}
         bare = cls(counts, int(tools.known.sum()), alone, None)
         return cls(counts, bare.total, alone, NumberMargin.fit(bare.measure(tools)[0]))
 

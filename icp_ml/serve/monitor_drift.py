@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import betaincinv, ndtr, ndtri
 
+from icp_ml.data.floor import FLOOR
 from icp_ml.data.schema import Schema
 from icp_ml.data.technologies import LIST_DTYPE
 from icp_ml.data.values import TEXT_DTYPE
@@ -201,7 +202,7 @@ def _fields(typicality: Typicality, columns: Columns, chances: Mapping[str, floa
         yield _number(name, margin, columns.numbers[name], detector.known[name] * m, each[name])
     for name, level_margin in detector.levels.items():
         yield from _shares(
-            name, "level", level_margin.counts, level_margin.total, _levels(columns, name), each[name]
+            name, "level", level_margin.shared, level_margin.total, _levels(columns, name), each[name]
         )
     for name, tool_margin in detector.tools.items():
         yield from _shares(
@@ -260,7 +261,7 @@ def _shares(
 ) -> Iterator[Change]:
     """Yield the most changed level or tool, and every other one beyond its floor."""
     batch, n = found
-    every = sorted({*counts, *(key for key, count in batch.items() if count)})
+    every = sorted({*counts, *(key for key, count in batch.items() if count >= FLOOR)})
     if n == 0 or not every:
         return
     verb = "is" if kind == "level" else "holds"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from icp_ml.visible import fenced, markdown_safe
+
 if TYPE_CHECKING:
     from icp_ml.data.schema import Schema
     from icp_ml.model.evaluation import Evaluation
@@ -183,7 +185,8 @@ def model_card(model: IcpModel, metrics: pd.DataFrame) -> str:
         )
     for name, target in facts["targets"].items():
         lines.append(f"- {name}: base rate {target['base_rate']:.1%} of {target['rows']} rows")
-    lines += [f"- {name} is not modelled: {why}" for name, why in facts["skipped_targets"].items()]
+    skipped = facts["skipped_targets"].items()
+    lines += [f"- {name} is not modelled: {markdown_safe(why)}" for name, why in skipped]
     lines += [f"- dataset fingerprint `{facts['dataset_fingerprint']}`", "", "## Quality on unseen accounts"]
     lines += ["| target | metric | estimate | 90 % interval | n |", "|---|---|---|---|---|"]
     for row in metrics[metrics["name"].isin(["auc", "log_loss", "brier", "calibration_slope"])].to_dict(
@@ -192,7 +195,7 @@ def model_card(model: IcpModel, metrics: pd.DataFrame) -> str:
         interval = f"{row['low']:.3f} to {row['high']:.3f}"
         lines.append(f"| {row['target']} | {row['name']} | {row['estimate']:.3f} | {interval} | {row['n']} |")
     if model.profile is not None:
-        lines += ["", "## Profile", "```", model.profile.to_text(), "```"]
+        lines += ["", "## Profile", fenced(model.profile.to_text())]
     lines += [
         "",
         "## Use",

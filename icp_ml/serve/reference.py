@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from icp_ml.data.floor import FLOOR, accounts_per_code, grouped_numbers
 from icp_ml.data.schema import Schema
 from icp_ml.errors import BundleError
 from icp_ml.foreign import Given
 from icp_ml.model.columns import Columns, read_columns
+from icp_ml.model.folds import group_codes
 from icp_ml.serve.typicality import EDGE, OUT, Typicality
 
 Floats = npt.NDArray[np.float64]
@@ -84,7 +86,10 @@ def arr_ratios(labels: pd.DataFrame) -> Ratios:
         return Ratios()
     retained = _true(labels, "retained") & known
     expanded = _true(labels, "expanded") & known
-    cap = float(np.quantile(ratio[known], _RATIO_CAP_QUANTILE))
+    owner = group_codes(labels.get("account_id"), len(labels))[known]
+    shared = grouped_numbers(ratio[known], owner, clip=False)
+    few = not np.isfinite(shared).all()
+    cap = float(np.quantile(ratio[known] if few else shared, _RATIO_CAP_QUANTILE))
     cut = np.minimum(ratio, cap)
     return Ratios(
         expanded=_weighted_mean(cut, weight, expanded),
@@ -107,11 +112,23 @@ def _weighted_mean(values: Floats, weights: Floats, rows: Flags) -> float:
     return float(np.average(values[rows], weights=weights[rows]))
 
 
-def seen_values(features: pd.DataFrame, schema: Schema) -> dict[str, tuple[str, ...]]:
-    """Return the levels of each category and the case-folded tools of each technologies column, sorted."""
+def seen_values(
+    features: pd.DataFrame, schema: Schema, groups: npt.NDArray[Any] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Return the levels and case-folded tools that five accounts had, sorted, per column that has such."""
     columns = read_columns(features, schema)
-    seen = {name: tuple(sorted(column.levels)) for name, column in columns.categories.items()}
-    return seen | {name: tuple(sorted(column.names)) for name, column in columns.tools.items()}
+    owner = group_codes(groups, len(features))
+    seen = {}
+    for name, column in columns.categories.items():
+        seen[name] = _shared(column.levels, accounts_per_code(column.codes, owner, len(column.levels)))
+    for name, tools in columns.tools.items():
+        users = np.repeat(owner, np.diff(tools.uses.indptr))
+        seen[name] = _shared(tools.names, accounts_per_code(tools.uses.indices, users, len(tools.names)))
+    return seen
+
+
+def _shared(names: tuple[str, ...], held: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    return tuple(sorted(name for name, n in zip(names, held, strict=True) if n >= FLOOR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +144,7 @@ class Reference:
     ratios
         ARR ratios by outcome, for the expected NRR.
     seen
-        Category or technologies column → the levels or tools that training saw, in any snapshot.
+        Category or technologies column → the levels or tools that five training accounts had.
     typicality
         How unlike the training accounts a row is.
     """
@@ -148,7 +165,7 @@ class Reference:
         return np.clip(np.interp(fit_score, values, middle, left=0.0, right=100.0), 0.0, 100.0)
 
     def unseen(self, columns: Columns) -> dict[str, int]:
-        """Return feature → rows with a level or tool that training never saw; features that have some."""
+        """Return feature → rows with a level or tool that isn't in ``seen``; features that have some."""
         counts: dict[str, int] = {}
         for name, known in self.seen.items():
             if new := int(_has_new(columns, name, frozenset(known)).sum()):

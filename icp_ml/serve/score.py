@@ -19,6 +19,7 @@ import pyarrow as pa
 from scipy.special import expit
 
 from icp_ml import parameters
+from icp_ml.data.floor import FLOOR
 from icp_ml.data.kinds import code_base
 from icp_ml.errors import InputWarning
 from icp_ml.insight.reasons import reason_texts
@@ -67,7 +68,10 @@ class InputGaps:
         if self.missing:
             parts.append(f"columns absent and taken as unknown: {_counted(self.missing)}")
         if self.unseen:
-            parts.append(f"rows with levels or tools never seen in training: {_counted(self.unseen)}")
+            parts.append(
+                f"rows with levels or tools never seen in training, or in fewer than {FLOOR} accounts: "
+                f"{_counted(self.unseen)}"
+            )
         return f"{self.rows} rows scored; " + "; ".join(parts) if parts else ""
 
     def warn(self, *, stacklevel: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -12,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from icp_ml.errors import OutputWarning
+from icp_ml.serve.csvcells import csv_cells
 from icp_ml.writing import named, sync_file
 
 Format = Literal["parquet", "csv"]
@@ -51,6 +54,7 @@ class PartWriter:
         self._by = partition_by
         self._schema = schema if partition_by is None else schema.remove(schema.get_field_index(partition_by))
         self._writers: dict[Path, Any] = {}
+        self._changed = 0
         if partition_by is None:
             with named(part):
                 self._open(part)
@@ -65,9 +69,20 @@ class PartWriter:
             for path, writer in self._writers.items():
                 writer.close()
                 sync_file(unfinished(path))
+        if self._changed and kind is None:
+            warnings.warn(
+                f"{self._changed} cells of {self._part.name} would be formulas or control characters: they "
+                "are written out, a formula behind an apostrophe; icp_ml.visible.formula_read_back takes it "
+                "off, and parquet holds all ids as they are",
+                OutputWarning,
+                stacklevel=2,
+            )
 
     def write(self, table: Any) -> None:
-        """Write rows, each to the file it belongs in."""
+        """Write rows, each to the file it belongs in; in csv no cell is a formula."""
+        if self._format == "csv":
+            table, changed = csv_cells(table)
+            self._changed += changed
         with named(self._part):
             if self._by is None:
                 self._writers[self._part].write_table(table)

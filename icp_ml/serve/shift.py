@@ -167,7 +167,7 @@ def _level(name: str, margin: LevelMargin, columns: Columns) -> Row:
     codes = column.codes[column.codes >= 0]
     counts = np.bincount(codes, minlength=len(column.levels)) / max(len(codes), 1)
     theirs = dict(zip(column.levels, counts.tolist(), strict=True)) if len(codes) else {}
-    return _most(name, "is", {k: v / margin.total for k, v in margin.counts.items()}, theirs)
+    return _most(name, "is", {k: v / margin.total for k, v in margin.shared.items()}, theirs)
 
 
 def _tool(name: str, margin: ToolMargin, columns: Columns) -> Row:

@@ -15,9 +15,11 @@ from scipy.special import expit
 from icp_ml import parameters
 from icp_ml.config import OBJECTIVES
 from icp_ml.data.dataset import Dataset
+from icp_ml.data.floor import grouped_features
 from icp_ml.errors import ConfigError, NotEnoughDataError
 from icp_ml.insight.building import build_profile
 from icp_ml.model.columns import read_columns
+from icp_ml.model.folds import group_codes
 from icp_ml.model.propensity import PropensityClassifier
 from icp_ml.model.tripwires import facts_of, watch
 from icp_ml.serve.icpmodel import IcpModel, plain
@@ -121,7 +123,12 @@ def train(
             for name in MODEL_TARGETS
             if name in usable
         }
-        found = build_profile(dataset, propensities, seed=seed, n_jobs=n_jobs) if profile else None
+        found = None
+        if profile:
+            shared = grouped_features(
+                dataset.features, dataset.schema, group_codes(dataset.groups, len(dataset))
+            )
+            found = build_profile(replace(dataset, features=shared), propensities, seed=seed, n_jobs=n_jobs)
         reference = _build_reference(dataset, propensities)
     facts = _training_facts(given, propensities, reference, seed=seed, skipped=skipped)
     facts["tripwires"] = facts_of(findings)
@@ -195,6 +202,7 @@ def _fit_target(
         counted = np.concatenate([np.ones(len(rows)) if counted is None else counted, extra.weights])
         features = pd.concat([features, extra.features], ignore_index=True)
         y, groups = np.concatenate([y, extra.outcome]), np.concatenate([groups, extra.groups])
+    features = grouped_features(features, dataset.schema, group_codes(groups, len(groups)))
     classifier = PropensityClassifier(random_state=seed, n_jobs=n_jobs)
     classifier.fit_features(features, dataset.schema, y, groups, counted)
     # What comes after are endings that nobody has seen: nothing is measured on them.
@@ -215,7 +223,7 @@ def _build_reference(dataset: Dataset, propensities: Mapping[str, PropensityClas
         quantiles=tuple(float(value) for value in np.percentile(last.to_numpy(), PERCENTILES)),
         basis=basis,
         ratios=ratios,
-        seen=seen_values(dataset.features, dataset.schema),
+        seen=seen_values(dataset.features, dataset.schema, dataset.groups),
         typicality=_newest_typicality(dataset),
     )
 

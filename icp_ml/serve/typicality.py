@@ -334,7 +334,7 @@ def _chosen_flags(
     """Choose the levels and tools that vary most among accounts, at most 120."""
     found = []
     for name, margin in levels.items():
-        found += [(name, level, count / margin.total) for level, count in margin.counts.items()]
+        found += [(name, level, count / margin.total) for level, count in margin.shared.items()]
     for name, tool_margin in tools.items():
         found += [(name, tool, count / tool_margin.total) for tool, count in tool_margin.counts.items()]
     varied = [flag for flag in found if _FLAG_SHARE <= flag[2] <= 1.0 - _FLAG_SHARE]

@@ -8,6 +8,7 @@ import numpy as np
 
 from icp_ml.errors import ConfigError, MissingDependencyError, NotEnoughDataError
 from icp_ml.view.wording import TARGET_VERBS, target_name
+from icp_ml.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,4 +163,6 @@ def _deciles(evaluation: Evaluation, target: str) -> pd.DataFrame:
 
 
 def _trait_label(row: dict[Any, Any]) -> str:
-    return f"{row['trait']} ({target_name(row['target'])}, n={row['n_accounts']:,})"
+    # A name is text: matplotlib reads what stands between dollars as mathematics.
+    trait = visible(str(row["trait"]), one_line=True).replace("$", r"\$")
+    return f"{trait} ({target_name(row['target'])}, n={row['n_accounts']:,})"

@@ -15,6 +15,7 @@ from icp_ml.view import wording
 from icp_ml.view.facts import data_facts, model_facts, reading_guide
 from icp_ml.view.quality import gap_lines, quality_figures, quality_rows
 from icp_ml.view.traits import by_outcome, segment_rows, trait_rows, trait_scale
+from icp_ml.visible import visible
 from icp_ml.writing import check_file, named, write_file
 
 if TYPE_CHECKING:
@@ -134,12 +135,18 @@ def _check_page(file: Path) -> None:
             )
 
 
+def _shown(value: object) -> object:
+    """Write out control characters of every text on the page; markup is ours."""
+    return visible(value) if type(value) is str else value
+
+
 def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("icp_ml.view", "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -92,3 +92,14 @@ def test_each_bench_of_speed_runs_in_short(script: str, said: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert said in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.mlflow
+def test_hostile_strings_are_shown_by_every_output_and_obeyed_by_none() -> None:
+    command = [sys.executable, str(ROOT / "experiments" / "faults" / "hostile.py"), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert (found["executed"], found["raw"]) == (0, 0)
+    assert found["csv"]["rows"] == found["csv"]["duckdb_rows"] == found["parquet"]["rows"] == 200

@@ -63,10 +63,12 @@ def test_target_statistic_of_a_training_row_never_sees_its_own_account():
 
 
 def test_target_statistic_shrinks_to_the_base_rate():
-    frame = pd.DataFrame({"city": [f"city {k}" for k in range(12)] * 10 + ["one"]})
-    y = np.append(np.tile([0.0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1], 10), 1.0)
+    frame = pd.DataFrame({"city": [f"city {k}" for k in range(12)] * 10 + ["five"] * 5})
+    y = np.append(np.tile([0.0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1], 10), [1.0, 1, 0, 0, 1])
     encoder = Encoder.fit(frame, CITY, y)
-    rate = column(encoder, encoder.transform(pd.DataFrame({"city": ["city 3", "one", "new"]})), "city (rate)")
+    rate = column(
+        encoder, encoder.transform(pd.DataFrame({"city": ["city 3", "five", "new"]})), "city (rate)"
+    )
     base = np.log(y.mean() / (1 - y.mean()))
     assert base < rate[1] < rate[0]
     assert rate[2] == pytest.approx(base)
@@ -107,7 +109,9 @@ def test_slices_of_arrow_lists_are_read_from_their_own_offsets():
 
 def test_unseen_levels_and_tools_are_counted(base):
     encoder = Encoder.fit(base.features, base.schema, base.y, base.groups)
-    assert encoder.unseen(base.features) == {}
+    unseen = encoder.unseen(base.features)
+    held = base.features.groupby("city")["account_id"].nunique()
+    assert {name: found["n_values"] for name, found in unseen.items()} == {"city": int((held < 5).sum())}
     new = base.features.head(6).copy()
     new["industry"] = ["Mining", "Mining", "Retail", None, "Space", "Retail"]
     new["technologies"] = [["Odd", "AWS"], ["AWS"], None, [], ["Odd"], ["odd"]]

@@ -249,7 +249,7 @@ def test_more_churn_than_expected_is_an_alarm_and_a_better_ranking_is_none(model
 
 
 def test_a_cohort_that_matures_in_part_is_held_against_its_own_estimate(model, quarter, labels):
-    best = model.score(quarter, reasons=0)["p_retained"].rank().to_numpy() > 600
+    best = model.score(quarter, reasons=0)["p_retained"].rank(method="first").to_numpy() > 600
     part = labels.assign(
         retained=labels["retained"].astype(object).where(best), expanded=pd.Series(pd.NA, dtype="boolean")
     )
