@@ -51,7 +51,7 @@ def column_of(cell: object, plain: list[Any]) -> pd.Series[Any]:
     cells = np.empty(len(plain), dtype=object)
     cells[:] = plain
     cells[1] = cell
-    return pd.Series(cells)
+    return pd.Series(cells, dtype=object)
 
 
 @cache
