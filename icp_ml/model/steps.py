@@ -89,13 +89,16 @@ def _table(column: int, models: tuple[StepModel, ...]) -> StepTable:
     thresholds = np.unique(every[~np.isnan(every)]) if not np.isnan(every).all() else np.array([np.inf])
     steps, missing = np.zeros((len(thresholds) + 1, len(models))), np.zeros(len(models))
     for bag, (model, at) in enumerate(zip(models, own, strict=True)):
-        for threshold, size, share in zip(
-            model.thresholds[at], model.sizes[at], model.shares[at], strict=True
+        said, own_thresholds = np.zeros(len(steps)), model.thresholds[at]
+        places = (np.searchsorted(thresholds, own_thresholds) + 1).tolist()
+        unknown = np.isnan(own_thresholds).tolist()
+        for place, is_unknown, size, share in zip(
+            places, unknown, model.sizes[at].tolist(), model.shares[at].tolist(), strict=True
         ):
-            if np.isnan(threshold):
-                steps[:, bag] -= size * share
+            said -= size * share
+            if is_unknown:
                 missing[bag] += size * (1 - share)
             else:
-                steps[:, bag] -= size * share
-                steps[np.searchsorted(thresholds, threshold) + 1 :, bag] += size
+                said[place:] += size
+        steps[:, bag] = said
     return StepTable(column, thresholds, steps, missing)
