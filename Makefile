@@ -55,6 +55,7 @@ bench: $(STAMP)  ## speeds and memory, printed as tables (SMOKE=1 for a short fo
 
 truth: $(STAMP)  ## error rates of the profile on simulated worlds (SMOKE=1 for a short form)
 	$(BIN)/python experiments/truth/run.py $(if $(SMOKE),--smoke)
+	$(BIN)/python experiments/truth/ageing.py $(if $(SMOKE),--smoke,--write)
 	$(BIN)/python experiments/truth/stability.py $(if $(SMOKE),--smoke)
 	$(BIN)/python experiments/truth/gate.py $(if $(SMOKE),--smoke)
 	$(BIN)/python experiments/truth/monitor.py $(if $(SMOKE),--smoke)

@@ -27,7 +27,15 @@ from icp_ml.errors import ConfigError, NotEnoughDataError
 __all__ = ["LABEL_COLUMNS", "Dataset", "build_dataset", "conform"]
 
 #: Columns of ``Dataset.labels``, in order.
-LABEL_COLUMNS = ("account_id", "snapshot_date", *TARGETS, "starting_arr", "ending_arr", "arr_ratio")
+LABEL_COLUMNS = (
+    "account_id",
+    "snapshot_date",
+    *TARGETS,
+    "starting_arr",
+    "ending_arr",
+    "arr_ratio",
+    "tenure_days",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +48,8 @@ class Dataset:
         ``account_id``, ``as_of``, then the schema's features; RangeIndex.
     labels
         Same rows: ``account_id``, ``snapshot_date``, ``retained``, ``expanded``, ``churned_first_year``
-        (boolean with NA), ``starting_arr``, ``ending_arr``, ``arr_ratio`` (float64).
+        (boolean with NA), ``starting_arr``, ``ending_arr``, ``arr_ratio``, ``tenure_days`` (days since the
+        account's first contract) (float64, NaN = not known).
     schema
         What the feature columns are.
     groups
@@ -161,6 +170,7 @@ class Dataset:
         account_id: str,
         labels: Mapping[str, str],
         snapshot_date: str | None = None,
+        customer_since: str | None = None,
         horizon_months: int | None = None,
         technologies: Sequence[str] = (),
         drop: Sequence[str] = (),
@@ -182,6 +192,10 @@ class Dataset:
             booleans, 0/1 or yes/no, where 1 is what the target's name says.
         snapshot_date
             Column with the day the row describes; without it splits are by account only.
+        customer_since
+            Column with the day of the account's first contract; it becomes no feature. Accounts are compared
+            with others of the same tenure; without it, over several snapshots, tenure counts from the first
+            row, and the profile says so.
         horizon_months
             Length of the outcome window, if known; used as embargo when splitting by time.
         technologies
@@ -216,6 +230,7 @@ class Dataset:
             account_id=account_id,
             labels=dict(labels),
             snapshot_date=snapshot_date,
+            customer_since=customer_since,
             technologies=tuple(technologies),
             drop=tuple(drop),
             kinds={

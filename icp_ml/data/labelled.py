@@ -44,6 +44,7 @@ def read_labelled(
     account_id: str,
     labels: dict[str, str],
     snapshot_date: str | None,
+    customer_since: str | None,
     technologies: Sequence[str],
     drop: Sequence[str],
     kinds: dict[str, Kind],
@@ -58,8 +59,8 @@ def read_labelled(
             found=type(frame).__name__,
         )
     frame = plain_frame(frame)
-    named = [account_id, *labels.values(), *technologies, *drop, *kinds, *post_sale]
-    _check_columns(frame, named if snapshot_date is None else [*named, snapshot_date])
+    dates = [name for name in (snapshot_date, customer_since) if name is not None]
+    _check_columns(frame, [account_id, *labels.values(), *technologies, *drop, *kinds, *post_sale, *dates])
     outcomes = {target: _read_label(frame[column], column) for target, column in labels.items()}
     known = ~np.all([np.isnan(values) for values in outcomes.values()], axis=0)
     _check_variety(outcomes, labels)
@@ -69,7 +70,7 @@ def read_labelled(
     rows = frame.loc[keep].reset_index(drop=True)
     if not len(rows):
         raise NotEnoughDataError("expected labelled rows, found none with account, date and label", n=0)
-    aside = {account_id, *labels.values(), *drop, *([] if snapshot_date is None else [snapshot_date])}
+    aside = {account_id, *labels.values(), *drop, *dates}
     schema = _schema(rows, account_id, snapshot_date, aside, technologies, kinds, post_sale)
     features = conform(rows, schema)
     table = pd.DataFrame({"account_id": features["account_id"], "snapshot_date": days[keep]})
@@ -78,6 +79,7 @@ def read_labelled(
         table[target] = pd.array(outcomes.get(target, empty)[keep], dtype="boolean")
     for name in ("starting_arr", "ending_arr", "arr_ratio"):
         table[name] = np.nan
+    table["tenure_days"] = _tenure(frame, snapshot_date, customer_since, days)[keep]
     dropped = {"label_unknown": int((~known).sum()), "missing_account_id": int((known & ids).sum())}
     dropped["missing_date"] = int((known & ~ids & ~dated).sum())
     facts: dict[str, Any] = {
@@ -168,6 +170,21 @@ def _snapshot_days(frame: pd.DataFrame, name: str | None) -> tuple[Any, Any]:
             column=name,
         )
     return days, ~np.isnat(days)
+
+
+def _tenure(frame: pd.DataFrame, snapshot_date: str | None, since: str | None, days: Any) -> Any:
+    """Return days since each account's first contract, NaN where not known."""
+    if since is None:
+        return np.full(len(frame), np.nan)
+    if snapshot_date is None:
+        raise ConfigError(
+            f"expected snapshot_date beside customer_since={since!r}, found none: tenure is the time from "
+            "the first contract to the snapshot; name the column with the day that each row describes",
+            customer_since=since,
+        )
+    start, known = _snapshot_days(frame, since)
+    tenure = (np.asarray(days, "datetime64[D]") - np.asarray(start, "datetime64[D]")).astype(np.float64)
+    return np.where(known & (tenure >= 0), tenure, np.nan)
 
 
 def _schema(

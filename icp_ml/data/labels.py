@@ -158,6 +158,7 @@ def snapshot_labels(
             "starting_arr": starting[rows],
             "ending_arr": ending[rows],
             "arr_ratio": ratio,
+            "tenure_days": (day - first[rows]).astype(np.float64),
         }
     )
     return labels, {"not_active": int((~active).sum()), "locked_in": int(locked.sum())}

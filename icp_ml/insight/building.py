@@ -27,6 +27,7 @@ from icp_ml.insight.examine import (
 )
 from icp_ml.insight.preregistered import exact_tests, read_asked
 from icp_ml.insight.profile import Profile, empty_segments
+from icp_ml.insight.riskset import tenure_of
 from icp_ml.insight.segments import Segments, find_segments
 from icp_ml.insight.standing import settle, stands
 from icp_ml.insight.traits import Propensity, mean_contributions, traits_table
@@ -148,7 +149,7 @@ def _facts(
 ) -> dict[str, Any]:
     detectable, smallest = {}, {}
     for e in found:
-        least = float(detectable_difference(e.outcome.n_accounts, 0.2, e.base_rate))
+        least = float(detectable_difference(e.outcome.equivalent_accounts, 0.2, e.base_rate))
         smallest[e.target] = least
         detectable[e.target] = wording.detectable_text(
             e.outcome.n_accounts, e.outcome.events, e.base_rate, least, e.target, LEAST_EVENTS
@@ -170,8 +171,17 @@ def _facts(
         "smallest_difference": smallest,
         "detectable_effect": detectable,
         "thresholds": {e.target: thresholds(e) for e in found},
+        "tenure": _tenure_known(dataset),
         "not_point_in_time": list(dataset.facts.get("not_point_in_time", [])),
     }
+
+
+def _tenure_known(dataset: Dataset) -> str:
+    """Say from when the tenure counts by which accounts are compared."""
+    if tenure_of(dataset.labels) is not None:
+        return "first contract"
+    days = dataset.labels["snapshot_date"].dropna().unique()
+    return "first row" if len(days) > 1 else "not known"
 
 
 def thresholds(e: Evidence) -> dict[str, Any]:

@@ -125,6 +125,18 @@ class Design:
         """Return the bin columns of a candidate."""
         return slice(int(self.starts[candidate]), int(self.starts[candidate + 1]))
 
+    def dense(self, candidate: int) -> Array:
+        """Return which bin of a candidate each row is in, 0.0 or 1.0; shape (rows, bins)."""
+        columns = self.bins_of(candidate)
+        hits = np.flatnonzero((self.column >= columns.start) & (self.column < columns.stop))
+        out = np.zeros((self.n_rows, columns.stop - columns.start))
+        out[self.row[hits], self.column[hits] - columns.start] = 1.0
+        return out
+
+    def meets(self, candidate: int, chosen: npt.NDArray[np.bool_]) -> Array:
+        """Return whether each row is in one of the chosen bins, 0.0 or 1.0, NaN = unknown; shape (rows,)."""
+        return np.where(self.known[:, candidate] > 0, self.dense(candidate) @ chosen, np.nan)
+
     def per_account(self, account: npt.NDArray[np.int64], n_accounts: int, weights: Array) -> Array:
         """Sum row weights per account and bin; shape (n_accounts, n_bins)."""
         flat = account[self.row] * self.n_bins + self.column

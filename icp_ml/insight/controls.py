@@ -1,8 +1,10 @@
-"""The whole profile on outcomes in which nothing is there: what it reports then is luck, and is printed.
+"""The whole profile on outcomes in which nothing is there: what it reports then is sampling noise.
 
-Two controls. *Exchanged*: the outcome history of each account goes to another account of its entry cohort,
-whole, so that base rates, dates and repeated snapshots stay as they are. *Coin*: an outcome drawn from a hash
-of the account's id, at the base rate, the same in all of an account's snapshots.
+Two controls. *Exchanged*: on each day, what happens next to an account happens to another one at risk with
+the same tenure. *Coin*: a coin tossed for each account and day, from a hash of its id, at the rate of those
+at risk with it. Both times an account that leaves has no later rows, so that the number of an account's rows
+is part of its future here as it is in life: a test that lets rows know their account's future takes whatever
+grows older for a trait, and is found out (decision 018).
 """
 
 from __future__ import annotations
@@ -18,25 +20,25 @@ import pandas as pd
 from scipy.special import bdtrc
 
 from icp_ml import parameters
-from icp_ml.data.dataset import LABEL_COLUMNS, Dataset
+from icp_ml.data.dataset import Dataset
 from icp_ml.insight.building import build_profile
-from icp_ml.insight.evidence import build_outcome
+from icp_ml.insight.riskset import HAPPENS, Outcome, outcome_of
 
 Ints = npt.NDArray[np.int64]
 
 CONTROLS = {
-    "exchanged": "with outcomes exchanged between accounts",
-    "coin": "with a coin tossed for each account as its outcome",
+    "exchanged": "with outcomes exchanged between accounts at risk on the same day",
+    "coin": "with a coin tossed for each account and day as its outcome",
 }
 RUN_COLUMNS = ("control", "run", "seed", "traits", "segments")
 SENTENCE = (
     "Control {what}: {some} of {runs} profiles reported anything ({traits} and {segments} in all). "
     "Nothing is there to be found, so at most about {expected:.0%} of such profiles should report anything."
 )
-ALARM = "That is more than luck allows: don't rely on this profile before the reason is known."
+ALARM = "That is more than chance allows: don't rely on this profile before the reason is known."
 MOST_RUNS = 10_000
 _SURPRISING = 0.05
-_OUTCOMES = tuple(name for name in LABEL_COLUMNS if name not in ("account_id", "snapshot_date"))
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,36 +146,34 @@ def negative_controls(
 
 
 def exchanged(dataset: Dataset, seed: int) -> Dataset:
-    """Give each account (or group of accounts) the whole outcome history of another of its entry cohort.
-
-    Where the other has no row on a date, the outcome is unknown; all targets of a row move together.
+    """Hand what happens between two snapshots to others at risk on that day with the same tenure.
 
     Parameters
     ----------
     dataset
         The accounts.
     seed
-        Seed of the exchange.
+        Seed of the exchange; all targets of an account move together.
     """
-    group = np.unique(dataset.groups.astype(str), return_inverse=True)[1].astype(np.int64)
-    dates = pd.factorize(dataset.labels["snapshot_date"], sort=True, use_na_sentinel=False)[0]
-    date = dates.astype(np.int64)
-    cohort = build_outcome(group, np.zeros(len(group)), date).cohort
-    rng = np.random.default_rng(seed)
-    donor = np.arange(len(cohort))
-    for number in np.unique(cohort):
-        members = np.flatnonzero(cohort == number)
-        donor[members] = rng.permutation(members)
-    source = _rows_of(donor[group], group, date)
-    labels = dataset.labels.copy()
-    for name in _OUTCOMES:
-        taken = dataset.labels[name].take(np.maximum(source, 0)).reset_index(drop=True)
-        labels[name] = taken.mask(source < 0)
-    return replace(dataset, labels=labels)
+
+    def hand_over(outcome: Outcome, target: str) -> Array:
+        del target  # the same keys for every target, so that they move together where they share risk sets
+        place = np.argsort(outcome.stratum, kind="stable")
+        out = np.empty(outcome.n_units)
+        keys = np.random.default_rng(seed).random(outcome.n_units)
+        out[place] = np.abs(outcome.event)[np.argsort(keys + outcome.stratum)]
+        return out
+
+    return _happened(dataset, hand_over)
 
 
 def coin(dataset: Dataset, seed: int) -> Dataset:
-    """Replace every known outcome by a coin of the account, drawn from a hash of its id at the base rate.
+    """Toss a coin for each account on each day, from a hash of its id, at the rate of those at risk with it.
+
+    Only accounts that never left take part in this for ``retained``: their rows end where the coin says so
+    and nowhere else. (With the others, whose rows end of themselves and without an event, what a row knows of
+    its account's future would cancel out.) Where it isn't known which windows overlap, an account has one
+    coin for all its days.
 
     Parameters
     ----------
@@ -182,28 +182,79 @@ def coin(dataset: Dataset, seed: int) -> Dataset:
     seed
         Goes into the hash.
     """
+    days = dataset.labels["snapshot_date"].astype(str).to_numpy()
+    ids = dataset.groups.astype(str)
+
+    def toss(outcome: Outcome, target: str) -> Array:
+        rows, _ = dataset.target(target)
+        first = np.zeros(outcome.n_units, dtype=np.int64)
+        first[outcome.unit[::-1]] = rows[::-1]
+        events = np.abs(outcome.event)
+        size = np.bincount(outcome.stratum)
+        rate = (np.bincount(outcome.stratum, weights=events) / size)[outcome.stratum]
+        alone = dataset.horizon_months is None
+        texts = [f"{seed}|{target}|{ids[row]}|{'' if alone else days[row]}" for row in first.tolist()]
+        return (np.array([_uniform(text) for text in texts]) < rate).astype(np.float64)
+
+    return _happened(dataset, toss, stayed=True)
+
+
+def _happened(dataset: Dataset, draw: Callable[[Outcome, str], Array], *, stayed: bool = False) -> Dataset:
+    """Return the dataset in which drawn events happened: an outcome per row, unknown after an account left.
+
+    With ``stayed`` it is unknown for accounts that really left as well.
+    """
     labels = dataset.labels.copy()
-    accounts = labels["account_id"].astype(str)
+    account = np.unique(dataset.groups.astype(str), return_inverse=True)[1].astype(np.int64)
     for target in dataset.targets:
-        rate = float(dataset.target(target)[1].mean())
-        draws = {account: _uniform(f"{seed}|{target}|{account}") for account in accounts.unique()}
-        tossed = (accounts.map(draws) < rate).astype("boolean")
-        labels[target] = tossed.mask(dataset.labels[target].isna())
+        rows, y = dataset.target(target)
+        own = np.unique(account[rows], return_inverse=True)[1].astype(np.int64)
+        happens = HAPPENS[target]
+        outcome = outcome_of(own, y, labels.iloc[rows], dataset.horizon_months, happens)
+        share = np.asarray(draw(outcome, target), dtype=np.float64)
+        event = _of_rows(share, outcome.unit)
+        seen, gone = _within_horizon(dataset, rows, event)
+        values = np.where(seen, happens, 1.0 - happens)
+        if target == "retained" and dataset.horizon_months is not None:
+            left = np.bincount(own, weights=y == happens)[own] > 0
+            values = np.where(gone | (left & stayed), np.nan, values)
+        found = np.full(len(labels), np.nan)
+        found[rows] = values
+        labels[target] = pd.Series(found == 1.0, dtype="boolean").mask(np.isnan(found))
     return replace(dataset, labels=labels)
 
 
-def _rows_of(wanted: Ints, group: Ints, date: Ints) -> Ints:
-    """Return for each row one of the wanted group's rows of the same date, in turn; -1 where it has none."""
-    span = int(date.max()) + 1
-    key, asked = group * span + date, wanted * span + date
-    order = np.argsort(key, kind="stable")
-    ordered = key[order]
-    turn = np.empty(len(key), dtype=np.int64)
-    turn[order] = np.arange(len(key)) - np.searchsorted(ordered, ordered, side="left")
-    first = np.searchsorted(ordered, asked, side="left")
-    count = np.searchsorted(ordered, asked, side="right") - first
-    place = np.minimum(first + turn % np.maximum(count, 1), len(key) - 1)
-    return np.asarray(np.where(count > 0, order[place], -1), dtype=np.int64)
+def _of_rows(share: Array, unit: Ints) -> npt.NDArray[np.bool_]:
+    """Spread each unit's share of events over its rows, in order."""
+    order = np.argsort(unit, kind="stable")
+    size = np.bincount(unit)
+    turn = np.empty(len(unit), dtype=np.int64)
+    turn[order] = np.arange(len(unit)) - np.repeat(np.cumsum(size) - size, size)
+    return np.asarray(turn < np.round(share * size)[unit])
+
+
+def _within_horizon(
+    dataset: Dataset, rows: npt.NDArray[np.intp], event: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Whether each row's account has an event within the horizon, and whether it had one before."""
+    when = dataset.labels["snapshot_date"].iloc[rows]
+    if dataset.horizon_months is None or when.isna().any():
+        return event, np.zeros(len(rows), dtype=np.bool_)
+    month = when.to_numpy().astype("datetime64[M]").astype(np.int64)
+    account = np.unique(dataset.labels["account_id"].iloc[rows].astype(str), return_inverse=True)[1]
+    order = np.lexsort((month, account))
+    who, at, hit = account[order], month[order], event[order]
+    # a number line with all accounts apart: the next event at or after a row, the last one before it
+    line = who * (int(at.max()) + 10_000) + at - int(at.min())
+    events = line[hit]
+    following = np.searchsorted(events, line, side="left")
+    soon = np.append(events, np.iinfo(np.int64).max)[following]
+    before = np.concatenate([[-(10**12)], events])[following]
+    first = np.searchsorted(line, who * (int(at.max()) + 10_000))
+    seen, gone = np.empty(len(rows), np.bool_), np.empty(len(rows), np.bool_)
+    seen[order] = soon - line < dataset.horizon_months
+    gone[order] = before >= line[np.minimum(first, len(line) - 1)]
+    return seen, gone
 
 
 def _uniform(text: str) -> float:

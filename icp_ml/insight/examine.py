@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.data.schema import GOOD
 from icp_ml.insight.adjusted import Adjusted, adjusted_effects
 from icp_ml.insight.candidates import Design, build_design
-from icp_ml.insight.evidence import CrossFit, Outcome, build_outcome, crossfit
+from icp_ml.insight.evidence import CrossFit, crossfit
 from icp_ml.insight.lifts import Counts, Lifts, Memberships, count, held_out_memberships, lifts
 from icp_ml.insight.predicates import Predicate
+from icp_ml.insight.riskset import HAPPENS, Outcome, outcome_of
 from icp_ml.statistics import benjamini_hochberg, holm, selective_q
 from icp_ml.statistics.threads import one_blas_thread
 
@@ -32,9 +32,8 @@ LEAST_HELD_OUT = 1.645
 MISSING_WEIGHT = 0.2
 #: Share of the permitted false discovery rate that is used; the rest is margin.
 SPENT = 0.85
-#: Accounts above which folds needn't be repeated; accounts times permutations that are affordable.
+#: Accounts above which folds needn't be repeated.
 MANY_ACCOUNTS = 5000
-WORK = 40_000_000
 REPEATS = 4
 
 
@@ -112,8 +111,8 @@ class Evidence:
 
     @property
     def base_rate(self) -> float:
-        """Outcome share, each account counting once."""
-        return float(self.outcome.rates.mean())
+        """Share of the account-snapshots at risk with the outcome."""
+        return self.outcome.base_rate
 
     @property
     def materiality(self) -> float:
@@ -146,32 +145,26 @@ def search_target(
     seed
         Seeds folds and permutations.
     n_permutations, n_folds, n_repeats
-        As in :func:`icp_ml.insight.evidence.crossfit`. Above 5,000 accounts one repeat is
-        enough; above 6,600 permutations are cut, to 2,000 at the least, which bounds time and memory;
-        neither is done when more than four repeats are asked for.
+        As in :func:`icp_ml.insight.evidence.crossfit`. Above 5,000 accounts one repeat is enough unless more
+        than four are asked for.
     """
     rows, y = dataset.target(target)
     account = np.unique(dataset.groups[rows].astype(str), return_inverse=True)[1].astype(np.int64)
-    dates = pd.factorize(dataset.labels["snapshot_date"].iloc[rows], sort=True, use_na_sentinel=False)[0]
     design = build_design(dataset.features.iloc[rows], dataset.schema, account)
-    outcome = build_outcome(account, y, dates.astype(np.int64))
+    outcome = outcome_of(account, y, dataset.labels.iloc[rows], dataset.horizon_months, HAPPENS[target])
     enough = outcome.events >= LEAST_EVENTS
     fit = crossfit(
         design,
         outcome,
         n_folds=n_folds,
         n_repeats=n_repeats if outcome.n_accounts <= MANY_ACCOUNTS or n_repeats > REPEATS else 1,
-        n_permutations=_affordable(n_permutations, outcome.n_accounts, n_repeats) if enough else 0,
+        n_permutations=n_permutations if enough else 0,
         seed=seed,
         good=GOOD[target],
     )
     counts = count(design, outcome)
-    weights = prior_weights(design, counts)
+    weights = prior_weights(design, counts, len(y))
     return Searched(target, rows.astype(np.int64), design, outcome, counts, fit, weights, enough)
-
-
-def _affordable(n_permutations: int, n_accounts: int, n_repeats: int) -> int:
-    return n_permutations if n_repeats > REPEATS else min(n_permutations, max(2000, WORK // n_accounts))
 
 
 def joint_q(searched: Sequence[Searched], q: float) -> list[Array]:
@@ -209,12 +202,14 @@ def measure(searched: Searched, q_values: Array, *, seed: int, q: float = 0.10) 
     """
     design, outcome, counts, fit = searched.design, searched.outcome, searched.counts, searched.fit
     stability = np.array([_agreement(design, fit, counts, j) for j in range(len(design.candidates))])
-    holds = (stability >= LEAST_STABILITY) & (fit.held_out >= LEAST_HELD_OUT)
+    members = held_out_memberships(design, fit, counts)
+    raw = lifts(outcome, counts, members)
+    # what is said of a trait and how much it is worth come from one sum: a line can't contradict itself
+    agrees = np.array([pick.direction for pick in fit.final]) * np.nan_to_num(raw.mean) > 0
+    holds = agrees & (stability >= LEAST_STABILITY) & (fit.held_out >= LEAST_HELD_OUT)
     passed = np.flatnonzero((q_values <= q) & holds)
     confirmed = passed[np.lexsort((-fit.statistic[passed], fit.p_values[passed]))].astype(np.int64)
-    members = held_out_memberships(design, fit, counts)
-    raw = lifts(outcome, members)
-    adjusted = adjusted_effects(design, outcome, counts, members, raw, fit.p_values, confirmed, seed=seed)
+    adjusted = adjusted_effects(design, outcome, fit, raw, confirmed, seed=seed)
     return Evidence(
         searched.target,
         searched.rows,
@@ -243,17 +238,16 @@ def examine(
         return measure(searched, joint_q([searched], q)[0], seed=seed, q=q)
 
 
-def prior_weights(design: Design, counts: Counts) -> Array:
+def prior_weights(design: Design, counts: Counts, rows: int) -> Array:
     """Weights of the hypotheses by how much each could show, from feature values alone.
 
     A flag that few or nearly all accounts have can hardly show a difference: its weight is the square of its
     share of the best possible information, 4 s (1 - s). "The field is empty" counts a fifth.
     """
-    n = len(counts.held)
     out = np.ones(len(design.candidates))
     for j, candidate in enumerate(design.candidates):
         if candidate.search == "single":
-            held = float(counts.held[:, design.bins_of(j)].sum()) / n
+            held = float(counts.held[:, design.bins_of(j)].sum()) / rows
             out[j] = np.clip(4.0 * held * (1.0 - held), 0.2, 1.0) ** 2
         if candidate.family == "missing":
             out[j] *= MISSING_WEIGHT

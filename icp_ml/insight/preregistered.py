@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from icp_ml.data.dataset import Dataset
@@ -13,8 +14,13 @@ from icp_ml.errors import ParameterError
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.predicates import Predicate
 from icp_ml.insight.profile import TRAIT_COLUMNS
+from icp_ml.insight.riskset import Outcome
 from icp_ml.statistics import benjamini_hochberg, fisher_exact, newcombe
 
+Array = npt.NDArray[np.float64]
+
+#: Draws behind a p-value where accounts were seen on several days.
+DRAWS = 9_999
 #: More would be a search, and a search needs more events.
 MOST = 8
 
@@ -66,25 +72,11 @@ def exact_tests(
     """
     if not asked:
         return table
-    n, weights = evidence.outcome.n_accounts, evidence.outcome.weights
     features = dataset.features.iloc[evidence.rows]
-    good = evidence.outcome.rates >= 0.5
     rows = []
     for item in asked:
         predicate = Predicate.from_dict(dict(item))
-        mask = predicate.mask(features)
-        known = np.bincount(evidence.outcome.account, weights=weights * ~np.isnan(mask), minlength=n) >= 0.5
-        held = (
-            np.bincount(evidence.outcome.account, weights=weights * np.nan_to_num(mask), minlength=n) >= 0.5
-        )
-        yes, no = held & known, ~held & known
-        rows.append(
-            _row(
-                evidence,
-                predicate,
-                [int(good[yes].sum()), int(yes.sum()), int(good[no].sum()), int(no.sum())],
-            )
-        )
+        rows.append(_row(evidence, predicate, predicate.mask(features)))
     found = pd.DataFrame(rows)
     found["q_value"] = benjamini_hochberg(found["p_value"].to_numpy())
     for i in np.flatnonzero(found["q_value"].to_numpy() <= q):
@@ -94,11 +86,50 @@ def exact_tests(
     return pd.concat([found[list(TRAIT_COLUMNS)], table], ignore_index=True)
 
 
-def _row(e: Evidence, predicate: Predicate, cells: list[int]) -> dict[str, Any]:
-    good, n, other, m = cells
-    rate, without = good / n if n else np.nan, other / m if m else np.nan
-    low, high = newcombe(good, n, other, m)
-    share = n / max(n + m, 1)
+def exact_p(outcome: Outcome, held: Array, *, n_draws: int = DRAWS) -> float:
+    """Two-sided p-value of one named condition: Fisher's, or by handing events to others at risk.
+
+    Parameters
+    ----------
+    outcome
+        Outcome and risk sets of the rows.
+    held
+        Whether each row meets the condition, NaN = unknown.
+    n_draws
+        Draws where accounts were seen on several days.
+
+    Notes
+    -----
+    With one row an account in one risk set both are the same test (Fisher, R. A. 1935).
+    """
+    known = ~np.isnan(held)
+    yes, no = held == 1.0, held == 0.0
+    if outcome.n_units == outcome.n_accounts == len(held) and outcome.n_strata == 1:
+        good = outcome.y > 0.5
+        return fisher_exact(int(good[yes].sum()), int(yes.sum()), int(good[no].sum()), int(no.sum()))
+    n, stratum = outcome.n_units, outcome.stratum
+    rows = np.bincount(outcome.unit[known], minlength=n)
+    share = np.bincount(outcome.unit, weights=np.nan_to_num(held), minlength=n) / np.maximum(rows, 1)
+    usual = np.bincount(stratum, weights=share) / np.maximum(np.bincount(stratum, weights=rows > 0), 1)
+    centred = np.where(rows > 0, share - usual[stratum], 0.0)
+    seen = abs(float(outcome.residual @ centred)) / np.sqrt(outcome.clustering)
+    rng, place = np.random.default_rng(n), np.argsort(stratum, kind="stable")
+    hits = 0
+    for _ in range(n_draws):
+        drawn = outcome.residual[np.argsort(rng.random(n) + stratum)]
+        hits += abs(float(drawn @ centred[place])) >= seen - 1e-9
+    return (1.0 + hits) / (1.0 + n_draws)
+
+
+def _row(e: Evidence, predicate: Predicate, held: Array) -> dict[str, Any]:
+    outcome = e.outcome
+    yes, no = held == 1.0, held == 0.0
+    n, m = (len(np.unique(outcome.account[rows])) for rows in (yes, no))
+    # rates are over rows, their errors over accounts
+    rate = float(outcome.y[yes].mean()) if n else np.nan
+    without = float(outcome.y[no].mean()) if m else np.nan
+    low, high = newcombe(np.nan_to_num(rate) * n, n, np.nan_to_num(without) * m, m)
+    share = float(yes.sum()) / max(float((yes | no).sum()), 1.0)
     base = e.base_rate
     return {
         "target": e.target,
@@ -110,7 +141,7 @@ def _row(e: Evidence, predicate: Predicate, cells: list[int]) -> dict[str, Any]:
         "kind": "not_enough_evidence",
         "role": "unknown",
         "n_accounts": n,
-        "support": n / e.outcome.n_accounts,
+        "support": float(yes.mean()),
         "rate": rate,
         "rate_without": without,
         "base_rate": base,
@@ -121,7 +152,7 @@ def _row(e: Evidence, predicate: Predicate, cells: list[int]) -> dict[str, Any]:
         "adjusted_low": np.nan,
         "adjusted_high": np.nan,
         "mean_contribution": np.nan,
-        "p_value": fisher_exact(good, n, other, m),
+        "p_value": exact_p(outcome, held),
         "q_value": np.nan,
         "stability": 1.0,
         "proxy_of": "",

@@ -35,6 +35,8 @@ def profile_text(profile: Profile, width: int = 100) -> str:
     detectable = profile.facts.get("detectable_effect", {})
     for target in (name for name in TARGETS if name in detectable):
         lines += wrap(str(detectable[target]), width)
+    if profile.facts.get("tenure") == "first row":
+        lines += wrap(wording.TENURE_UNKNOWN, width)
     for title, table in (
         ("ICP: what accounts that stay and grow have", profile.icp),
         ("Anti-ICP: what accounts that leave have", profile.anti_icp),

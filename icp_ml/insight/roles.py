@@ -42,9 +42,19 @@ class Standing:
     is_proxy: bool
 
 
-def role_of(
-    standing: Standing, held: Array, good: Array, others: list[Array], base_rate: float, materiality: float
-) -> Role:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Account number of each row, and its outcome, 1.0 = good."""
+
+    account: npt.NDArray[np.int64]
+    good: Array
+
+    def accounts(self, chosen: npt.NDArray[np.bool_]) -> int:
+        """Return how many accounts some rows are of."""
+        return len(np.unique(self.account[chosen]))
+
+
+def role_of(standing: Standing, held: Array, rows: Rows, others: list[Array], materiality: float) -> Role:
     """Decide the role of one confirmed trait.
 
     Parameters
@@ -52,13 +62,11 @@ def role_of(
     standing
         Its evidence.
     held
-        Membership of each account by the final condition, NaN = unknown.
-    good
-        Outcome share of each account, 1 = good.
+        Whether each row meets the final condition, NaN = unknown.
+    rows
+        Accounts and outcomes of the same rows.
     others
         Memberships of the other confirmed helpful traits, the strongest first.
-    base_rate
-        Mean of ``good``.
     materiality
         Smallest difference that matters, share units.
 
@@ -73,27 +81,29 @@ def role_of(
     if standing.sign > 0:
         if standing.is_proxy:
             return "unknown"
-        necessary = standing.low >= materiality and _lacking_fails(held, good, others, base_rate)
+        necessary = standing.low >= materiality and _lacking_fails(held, rows, others)
         return "must_have" if necessary else "nice_to_have"
     if standing.is_proxy or not standing.high <= -materiality or not standing.adjusted_high < 0:
         return "caution"
-    holders = held >= 0.5
-    bad = float((1.0 - good[holders]).sum())
-    if holders.sum() < LEAST_ACCOUNTS or bad < LEAST_EVENTS:
+    holders = held == 1.0
+    accounts, usual = rows.accounts(holders), 1.0 - float(rows.good.mean())
+    bad = accounts * (1.0 - float(rows.good[holders].mean())) if accounts else 0.0
+    if accounts < LEAST_ACCOUNTS or bad < LEAST_EVENTS:
         return "caution"
-    lower = float(clopper_pearson(bad, float(holders.sum()))[0])
-    usual = 1.0 - base_rate
+    lower = float(clopper_pearson(bad, float(accounts))[0])
     return "hard_no" if lower > min(2.0 * usual, 0.5 + 0.5 * usual) else "caution"
 
 
-def _lacking_fails(held: Array, good: Array, others: list[Array], base_rate: float) -> bool:
-    """Compare accounts that lack the trait and have as many of the strongest others as 25 of them do."""
-    lacking = held < 0.5
+def _lacking_fails(held: Array, rows: Rows, others: list[Array]) -> bool:
+    """Look at rows that lack the trait and have as many of the strongest others as 25 accounts do."""
+    lacking = held == 0.0
     chosen = lacking if not others else np.zeros_like(lacking)
     together = lacking.copy()
     for other in others:
-        together &= other >= 0.5
-        if together.sum() < LEAST_ACCOUNTS:
+        together &= other == 1.0
+        if rows.accounts(together) < LEAST_ACCOUNTS:
             break
         chosen = together.copy()
-    return int(chosen.sum()) >= LEAST_ACCOUNTS and float(good[chosen].mean()) < base_rate
+    return rows.accounts(chosen) >= LEAST_ACCOUNTS and float(rows.good[chosen].mean()) < float(
+        rows.good.mean()
+    )

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from icp_ml.insight.examine import Evidence
-from icp_ml.insight.lifts import INFLATION
+from icp_ml.insight.lifts import INFLATION, held_out_rows
 from icp_ml.insight.pairs import Condition, Pair, search_pair
 from icp_ml.insight.profile import SEGMENT_COLUMNS, empty_segments
 from icp_ml.insight.standing import Stand
@@ -34,21 +34,23 @@ Z90 = float(ndtri(0.95))
 class _Atoms:
     """Traits a segment may be made of, and who holds them.
 
-    ``final`` is judged by the reported conditions, ``apart`` by conditions found without the account;
-    ``outcome`` is signed so that more is what the segment looks for; ``kept`` is what shrinking left
-    of the traits' lifts.
+    ``final`` is judged by the reported conditions, ``apart`` by conditions found without the row's account;
+    ``outcome`` is each row's less that of its risk set, signed so that more is what the segment looks for;
+    ``variance`` is that of one account's outcome; ``kept`` is what shrinking left of the traits' lifts.
     """
 
     numbers: Ints
     final: Bools
     apart: Bools
     outcome: Array
+    account: Ints
+    variance: float
     kept: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Best:
-    """A conjunction: its conditions and accounts, held-out lift, its error, and membership stability."""
+    """A conjunction: its conditions and rows, held-out lift, its error, and membership stability."""
 
     conditions: list[Condition]
     final: Bools
@@ -100,7 +102,8 @@ def find_segments(
         one that equals it, if any: held-out lifts within one error of their difference, other members.
     """
     pair = search_pair(evidence, seed=seed) if evidence.enough else None
-    folds = np.random.default_rng([seed, 11]).permutation(evidence.outcome.n_accounts) % n_folds
+    split = np.random.default_rng([seed, 11]).permutation(evidence.outcome.n_accounts) % n_folds
+    folds = split[evidence.outcome.account]
     rows: list[dict[str, object]] = []
     equals: list[dict[str, object]] = []
     for side in (1, -1):
@@ -121,7 +124,7 @@ def find_segments(
 def _of_pair(e: Evidence, pair: Pair | None, side: int) -> _Best | None:
     if pair is None or pair.side != side:
         return None
-    lift, error = _lift(pair.apart.astype(np.float64), e.outcome.rates * side)
+    lift, error = _lift(pair.apart, e.outcome.surprise * side, e.outcome.account, _variance(e))
     return _Best(list(pair.conditions), pair.final, lift, error * INFLATION, pair.stable)
 
 
@@ -163,16 +166,16 @@ def _runner_up(e: Evidence, atoms: _Atoms, best: _Best, max_conditions: int, fol
 
 def _held_out(e: Evidence, atoms: _Atoms, places: list[int], folds: Ints, banned: int | None) -> _Best | None:
     """Grow a conjunction of this depth without each fold in turn; judge that fold's accounts by it."""
-    members = np.zeros(len(folds))
+    members = np.zeros(len(folds), dtype=np.bool_)
     final = np.asarray(atoms.final[:, places].all(axis=1))
     overlaps = []
     for k in range(int(folds.max()) + 1):
         grown = _grow(atoms, folds != k, len(places), banned)
         members[folds == k] = atoms.apart[folds == k][:, grown].all(axis=1)
         overlaps.append(jaccard(final, atoms.final[:, grown].all(axis=1)))
-    if members.sum() < LEAST_ACCOUNTS or final.sum() < LEAST_ACCOUNTS:
+    if min(_accounts(atoms.account, members), _accounts(atoms.account, final)) < LEAST_ACCOUNTS:
         return None
-    lift, error = _lift(members, atoms.outcome)
+    lift, error = _lift(members, atoms.outcome, atoms.account, atoms.variance)
     numbers = [int(atoms.numbers[place]) for place in places]
     conditions = [Condition(j, e.fit.final[j].bins) for j in numbers]
     return _Best(conditions, final, lift * atoms.kept, error * INFLATION, float(np.median(overlaps)))
@@ -186,13 +189,19 @@ def _atoms(e: Evidence, stand: Stand, side: int) -> _Atoms:
         if own and e.fit.final[j].direction == side and e.design.candidates[j].family != "missing":
             chosen.append(j)
     numbers = np.array(chosen[:MOST_ATOMS], dtype=np.int64)
-    known = np.maximum(e.counts.known[:, numbers], 1e-9)
     raw, mean = np.abs(e.lifts.raw[numbers]), np.abs(e.lifts.mean[numbers])
+    rows = len(e.outcome.y)
+    final, apart = np.zeros((rows, len(numbers)), np.bool_), np.zeros((rows, len(numbers)), np.bool_)
+    for place, j in enumerate(numbers.tolist()):
+        final[:, place] = e.design.meets(j, e.fit.final[j].bins) == 1.0
+        apart[:, place] = held_out_rows(e.design, e.fit, e.outcome, j) >= 0.5
     return _Atoms(
         numbers,
-        np.nan_to_num(e.held[:, numbers], nan=0.0) >= 0.5,
-        e.members.held[:, numbers] / known >= 0.5,
-        e.outcome.rates * side,
+        final,
+        apart,
+        e.outcome.surprise * side,
+        e.outcome.account,
+        _variance(e),
         float(np.clip(mean.sum() / max(float(raw.sum()), 1e-12), 0.0, 1.0)),
     )
 
@@ -200,17 +209,17 @@ def _atoms(e: Evidence, stand: Stand, side: int) -> _Atoms:
 def _grow(atoms: _Atoms, rows: Bools, depth: int, banned: int | None) -> list[int]:
     """Add the condition (but the banned one) that raises the lower bound most, until none does."""
     chosen: list[int] = []
-    values, local = atoms.outcome[rows], atoms.final[rows]
+    values, local, account = atoms.outcome[rows], atoms.final[rows], atoms.account[rows]
     inside = np.ones(len(values), dtype=np.bool_)
     best = -np.inf
     while len(chosen) < depth:
         bounds = []
         for j in range(local.shape[1]):
             together = inside & local[:, j]
-            if j == banned or j in chosen or together.sum() < LEAST_ACCOUNTS:
+            if j == banned or j in chosen or _accounts(account, together) < LEAST_ACCOUNTS:
                 bounds.append(-np.inf)
                 continue
-            lift, error = _lift(together.astype(np.float64), values)
+            lift, error = _lift(together, values, account, atoms.variance)
             bounds.append(lift - Z90 * error)
         top = int(np.argmax(bounds))
         if bounds[top] <= best:
@@ -220,18 +229,31 @@ def _grow(atoms: _Atoms, rows: Bools, depth: int, banned: int | None) -> list[in
     return chosen
 
 
-def _lift(members: Array, outcome: Array) -> tuple[float, float]:
-    total = max(float(members.sum()), 1e-12)
-    rate, base = float((members * outcome).sum()) / total, float(outcome.mean())
-    influence = members * (outcome - rate) / total - (outcome - base) / len(outcome)
+def _accounts(account: Ints, members: Bools) -> int:
+    return int(np.count_nonzero(np.bincount(account[members])))
+
+
+def _variance(e: Evidence) -> float:
+    return e.base_rate * (1.0 - e.base_rate)
+
+
+def _lift(members: Bools, outcome: Array, account: Ints, variance: float) -> tuple[float, float]:
+    """Return the mean outcome of some rows against their risk sets, and its error clustered by account."""
+    n = int(account.max()) + 1 if len(account) else 0
+    total = max(int(members.sum()), 1)
+    inside = np.where(members, outcome, 0.0)
+    lift = float(inside.sum()) / total
+    # what the risk sets' means owe to the members themselves is taken off
+    share = total / max(len(members), 1)
+    influence = np.bincount(account, weights=inside - lift * members - share * outcome, minlength=n) / total
     # one account's worth of the base spread keeps a small all-good group from looking certain
-    floor = float(outcome.var()) / total**2
-    return rate - base, float(np.sqrt((influence**2).sum() + floor))
+    accounts = max(_accounts(account, members), 1)
+    return lift, float(np.sqrt((influence**2).sum() + variance / accounts**2))
 
 
 def _row(e: Evidence, best: _Best, side: int) -> dict[str, object]:
-    held = np.stack([_membership(e, condition) for condition in best.conditions], axis=1)
-    decided = ~np.isnan(held).any(axis=1) | (held < 0.5).any(axis=1)
+    held = np.stack([e.design.meets(c.candidate, c.bins) for c in best.conditions], axis=1)
+    decided = ~np.isnan(held).any(axis=1) | (held == 0.0).any(axis=1)
     ends = sorted((side * best.lower, side * (best.lift + Z90 * best.error)))
     predicates = [e.design.candidates[c.candidate].predicate(c.bins) for c in best.conditions]
     rate = float(np.clip(e.base_rate + side * best.lift, 0.0, 1.0))
@@ -239,7 +261,7 @@ def _row(e: Evidence, best: _Best, side: int) -> dict[str, object]:
         "name": " and ".join(predicate.text() for predicate in predicates),
         "conditions": json.dumps([predicate.to_dict() for predicate in predicates], ensure_ascii=False),
         "target": e.target,
-        "n_accounts": int(best.final.sum()),
+        "n_accounts": _accounts(e.outcome.account, best.final),
         "support": float(best.final.mean()),
         "rate": rate,
         "lift": rate - e.base_rate,
@@ -248,11 +270,3 @@ def _row(e: Evidence, best: _Best, side: int) -> dict[str, object]:
         "jaccard_stability": best.stable,
         "decidable": float(decided.mean()),
     }
-
-
-def _membership(e: Evidence, condition: Condition) -> Array:
-    """Share of each account's known rows that meet a condition, NaN = unknown; shape (n,)."""
-    j = condition.candidate
-    known = e.counts.known[:, j]
-    mine = e.counts.held[:, e.design.bins_of(j)] @ condition.bins
-    return np.where(known > 0, mine / np.maximum(known, 1e-12), np.nan)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from icp_ml.insight.adjusted import Beside, beside
 from icp_ml.insight.examine import SPENT, Evidence
+from icp_ml.insight.lifts import held_out_rows
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -149,7 +150,7 @@ def _outdone(e: Evidence, links: Array, explained: npt.NDArray[np.int64]) -> Non
 
 
 def _beside(e: Evidence, j: int, i: int) -> Beside | None:
-    found = beside(e.design, e.outcome, e.counts, e.members, j, i)
+    found = beside(e.design, e.outcome, held_out_rows(e.design, e.fit, e.outcome, j), j, i)
     return None if found is None else found.toward(e.fit.final[j].direction)
 
 

@@ -12,7 +12,7 @@ from icp_ml.data.dataset import Dataset
 from icp_ml.insight.candidates import Candidate
 from icp_ml.insight.examine import Evidence
 from icp_ml.insight.profile import TRAIT_COLUMNS
-from icp_ml.insight.roles import Standing, role_of
+from icp_ml.insight.roles import Rows, Standing, role_of
 from icp_ml.insight.standing import Stand
 from icp_ml.statistics import accounts_needed, detectable_difference
 
@@ -41,14 +41,15 @@ def traits_table(evidence: Evidence, stand: Stand, contributions: Array) -> pd.D
     """
     e = evidence
     m, n, base = len(e.design.candidates), e.outcome.n_accounts, e.base_rate
-    direction = np.array([pick.direction for pick in e.fit.final])
-    holders = np.nansum(e.held >= 0.5, axis=0).astype(int)
+    # what a candidate's accounts are worth, of which many were seen on several days
+    worth = e.outcome.equivalent_accounts / n
+    holders = np.nansum(e.held > 0.0, axis=0).astype(int)
     known = (~np.isnan(e.held)).sum(axis=0)
-    share = np.clip(np.nansum(e.held, axis=0) / np.maximum(known, 1), 1e-9, 1 - 1e-9)
+    share, support = _shares(e)
     rate = np.clip(base + e.lifts.mean, 0.0, 1.0)
-    kinds = _kinds(e, known, share)
+    kinds = _kinds(e, known * worth, share)
     undecided = kinds == "not_enough_evidence"
-    needed = accounts_needed(e.materiality, share, base) * n / np.maximum(known, 1) - n
+    needed = accounts_needed(e.materiality, share, base) / worth * n / np.maximum(known, 1) - n
     table = pd.DataFrame(
         {
             "target": e.target,
@@ -56,11 +57,11 @@ def traits_table(evidence: Evidence, stand: Stand, contributions: Array) -> pd.D
             "feature": [predicate.feature for predicate in e.predicates],
             "operator": [predicate.operator for predicate in e.predicates],
             "value": [predicate.value_json() for predicate in e.predicates],
-            "direction": direction,
+            "direction": np.where(rate < base, -1, 1),
             "kind": kinds,
             "role": roles(e, stand, kinds, share),
             "n_accounts": holders,
-            "support": holders / n,
+            "support": support,
             "rate": rate,
             "rate_without": np.clip((base - share * rate) / (1.0 - share), 0.0, 1.0),
             "base_rate": base,
@@ -85,7 +86,19 @@ def traits_table(evidence: Evidence, stand: Stand, contributions: Array) -> pd.D
     return table.iloc[order][list(TRAIT_COLUMNS)].reset_index(drop=True)
 
 
-def _kinds(e: Evidence, known: Ints, share: Array) -> npt.NDArray[np.object_]:
+def _shares(e: Evidence) -> tuple[Array, Array]:
+    """Share of rows with the trait, among those that know it and among all; shape (m,) each."""
+    mine = np.array(
+        [
+            float((e.counts.held[:, e.design.bins_of(j)] @ pick.bins).sum())
+            for j, pick in enumerate(e.fit.final)
+        ]
+    )
+    known = np.maximum(e.counts.known.sum(axis=0), 1.0)
+    return np.clip(mine / known, 1e-9, 1 - 1e-9), mine / len(e.outcome.y)
+
+
+def _kinds(e: Evidence, known: Array, share: Array) -> npt.NDArray[np.object_]:
     smallest = np.array(
         [float(detectable_difference(k, s, e.base_rate)) for k, s in zip(known, share, strict=True)]
     )
@@ -101,10 +114,12 @@ def roles(e: Evidence, stand: Stand, kinds: npt.NDArray[np.object_], share: Arra
     """Decide the role of every candidate; whatever isn't confirmed is unknown."""
     out = ["unknown"] * len(kinds)
     stand_in = stand.explained_by >= 0
-    good = e.outcome.rates if e.sign > 0 else 1.0 - e.outcome.rates
     signs = [e.fit.final[j].direction * e.sign for j in range(len(kinds))]
+    confirmed = e.confirmed.tolist()
+    holds = {j: e.design.meets(j, e.fit.final[j].bins) for j in confirmed}
+    rows = Rows(e.outcome.account, e.outcome.y if e.sign > 0 else 1.0 - e.outcome.y)
     stretch = 1.0 / (1.0 - share)
-    for j in e.confirmed.tolist():
+    for j in confirmed:
         bounds = np.array([e.lifts.low[j], e.lifts.high[j]]) * stretch[j] * e.sign
         adjusted = np.array([e.adjusted.low[j], e.adjusted.high[j]]) * e.sign
         standing = Standing(
@@ -115,28 +130,24 @@ def roles(e: Evidence, stand: Stand, kinds: npt.NDArray[np.object_], share: Arra
             float(adjusted.max()),
             bool(stand_in[j] or stand.vanishes[j]),
         )
-        others = [e.held[:, i] for i in e.confirmed.tolist() if i != j and signs[i] > 0 and not stand_in[i]]
-        out[j] = role_of(standing, e.held[:, j], good, others, float(good.mean()), e.materiality)
+        others = [holds[i] for i in confirmed if i != j and signs[i] > 0 and not stand_in[i]]
+        out[j] = role_of(standing, holds[j], rows, others, e.materiality)
     return out
 
 
 def mean_contributions(e: Evidence, dataset: Dataset, model: Propensity) -> Array:
-    """Mean contribution to the log-odds, holders minus the others, by the reported condition; shape (m,)."""
+    """Mean contribution to the log-odds, rows with the reported condition minus the others; shape (m,)."""
     matrix, encoder = model.encoded_contributions(dataset.features.iloc[e.rows])
-    n = e.outcome.n_accounts
     out = np.full(len(e.design.candidates), np.nan)
     for j, candidate in enumerate(e.design.candidates):
         columns = [i for i, part in enumerate(encoder.parts) if _belongs(part, candidate)]
         if not columns:
             continue
         total = matrix[:, columns].sum(axis=1)
-        per_account = np.bincount(e.outcome.account, weights=total * e.outcome.weights, minlength=n)
-        held = e.held[:, j]
-        known = ~np.isnan(held)
-        yes, no = float(held[known].sum()), float((1.0 - held[known]).sum())
-        if yes > 0 and no > 0:
-            with_it = float((per_account[known] * held[known]).sum()) / yes
-            out[j] = with_it - float((per_account[known] * (1.0 - held[known])).sum()) / no
+        held = e.design.meets(j, e.fit.final[j].bins)
+        yes, no = held == 1.0, held == 0.0
+        if yes.any() and no.any():
+            out[j] = float(total[yes].mean()) - float(total[no].mean())
     return out
 
 

@@ -59,6 +59,14 @@ def test_the_truth_suite_prints_error_rates_with_their_n() -> None:
     assert "recall" in said
 
 
+def test_the_truth_suite_has_accounts_that_grow_older() -> None:
+    command = [sys.executable, str(ROOT / "experiments" / "truth" / "ageing.py"), "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert '"contradictions": 0' in done.stdout
+    assert "signal, n 400, 4 snapshots" in done.stdout
+
+
 @pytest.mark.slow
 def test_the_speed_suite_prints_every_part_beside_its_bar() -> None:
     said = run_smoke("speed")

@@ -5,7 +5,7 @@ import pandas as pd
 
 from icp_ml.data.dataset import Dataset
 from icp_ml.insight.building import build_profile
-from icp_ml.insight.roles import Standing, role_of
+from icp_ml.insight.roles import Rows, Standing, role_of
 
 
 def confounded(n: int = 1500, seed: int = 5) -> Dataset:
@@ -39,20 +39,21 @@ def standing(sign: int, low: float, high: float, proxy: bool = False) -> Standin
     return Standing(sign, low, high, low, high, proxy)
 
 
+def rows(good: np.ndarray) -> Rows:
+    return Rows(np.arange(len(good)), good)
+
+
 def test_roles_follow_the_numbers() -> None:
     rng = np.random.default_rng(0)
     held = (np.arange(400) < 200).astype(float)
     good = np.where(held > 0, 0.95, 0.7)
     other = (rng.random(400) < 0.5).astype(float)
-    base = float(good.mean())
-    assert role_of(standing(1, 0.1, 0.3), held, good, [other], base, 0.05) == "must_have"
-    assert role_of(standing(1, 0.01, 0.3), held, good, [other], base, 0.05) == "nice_to_have"
-    assert role_of(standing(1, 0.1, 0.3, proxy=True), held, good, [other], base, 0.05) == "unknown"
+    assert role_of(standing(1, 0.1, 0.3), held, rows(good), [other], 0.05) == "must_have"
+    assert role_of(standing(1, 0.01, 0.3), held, rows(good), [other], 0.05) == "nice_to_have"
+    assert role_of(standing(1, 0.1, 0.3, proxy=True), held, rows(good), [other], 0.05) == "unknown"
     # those who lack it do well enough when they have the other: it can be made up for
     rescued = np.where((held == 0) & (other == 1), 1.0, good)
-    assert (
-        role_of(standing(1, 0.1, 0.3), held, rescued, [other], float(rescued.mean()), 0.05) == "nice_to_have"
-    )
+    assert role_of(standing(1, 0.1, 0.3), held, rows(rescued), [other], 0.05) == "nice_to_have"
 
 
 def test_a_hard_no_needs_much_more_than_a_caution() -> None:
@@ -60,12 +61,13 @@ def test_a_hard_no_needs_much_more_than_a_caution() -> None:
     awful = np.where(
         held > 0, (np.arange(600) % 10 < 3).astype(float), (np.arange(600) % 10 < 9).astype(float)
     )
-    base = float(awful.mean())
-    assert role_of(standing(-1, -0.7, -0.4), held, awful, [], base, 0.05) == "hard_no"
-    assert role_of(standing(-1, -0.7, -0.4, proxy=True), held, awful, [], base, 0.05) == "caution"
+    assert role_of(standing(-1, -0.7, -0.4), held, rows(awful), [], 0.05) == "hard_no"
+    assert role_of(standing(-1, -0.7, -0.4, proxy=True), held, rows(awful), [], 0.05) == "caution"
     # where every second account leaves, nothing leaves twice as often: half as many that stay is enough
     even = np.where(held > 0, (np.arange(600) % 20 < 1).astype(float), (np.arange(600) % 2).astype(float))
-    assert role_of(standing(-1, -0.7, -0.4), held, even, [], float(even.mean()), 0.05) == "hard_no"
-    assert role_of(standing(-1, -0.7, -0.01), held, awful, [], base, 0.05) == "caution"
+    assert role_of(standing(-1, -0.7, -0.4), held, rows(even), [], 0.05) == "hard_no"
+    assert role_of(standing(-1, -0.7, -0.01), held, rows(awful), [], 0.05) == "caution"
     few = (np.arange(600) < 20).astype(float)
-    assert role_of(standing(-1, -0.7, -0.4), few, awful, [], base, 0.05) == "caution"
+    assert role_of(standing(-1, -0.7, -0.4), few, rows(awful), [], 0.05) == "caution"
+    # many rows of few accounts are few
+    assert role_of(standing(-1, -0.7, -0.4), held, Rows(np.arange(600) // 3, awful), [], 0.05) == "caution"

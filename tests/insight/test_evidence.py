@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from icp_ml.data.schema import Feature, Schema
 from icp_ml.insight.candidates import Design, build_design
-from icp_ml.insight.evidence import Outcome, build_outcome, crossfit
+from icp_ml.insight.evidence import crossfit
 from icp_ml.insight.examine import examine, joint_q, measure, search_target
 from icp_ml.insight.lifts import count, held_out_memberships, lifts
+from icp_ml.insight.riskset import Outcome, build_outcome
 from icp_ml.simulation import make_frame
 from tests.insight.conftest import as_dataset
 
@@ -61,10 +63,16 @@ def test_p_values_are_uniform_on_noise_of_every_type() -> None:
 
 def test_repeated_snapshots_add_no_evidence() -> None:
     once, often = parts(200, 7), parts(200, 7, repeats=8)
-    one = crossfit(*once, n_permutations=300, seed=1)
-    many = crossfit(*often, n_permutations=300, seed=1)
-    assert np.array_equal(one.p_values, many.p_values)
-    a, b = (lifts(o, held_out_memberships(d, f, count(d, o))) for (d, o), f in ((once, one), (often, many)))
+    one = crossfit(*once, n_permutations=1000, seed=1)
+    many = crossfit(*often, n_permutations=1000, seed=1)
+    assert often[1].clustering == pytest.approx(8.0)
+    assert np.allclose(one.statistic, many.statistic, rtol=0.02, atol=0.02)
+    # 200 draws or more behind each: two standard errors of .05 and a little
+    assert np.abs(one.p_values - many.p_values).max() < 0.12
+    a, b = (
+        lifts(o, count(d, o), held_out_memberships(d, f, count(d, o)))
+        for (d, o), f in ((once, one), (often, many))
+    )
     assert np.allclose(a.raw, b.raw)
     assert np.allclose(a.error, b.error)
 
@@ -73,10 +81,10 @@ def test_the_fold_left_out_has_no_say_in_its_own_condition() -> None:
     design, outcome = parts(300, 3)
     before = crossfit(design, outcome, n_permutations=1, seed=5)
     rng = np.random.default_rng(0)
-    changed = outcome.residual.copy()
+    changed = outcome.event.copy()
     inside = np.flatnonzero(before.folds[0] == 2)
     changed[inside] = changed[rng.permutation(inside)]
-    other = Outcome(outcome.account, outcome.y, changed, outcome.cohort)
+    other = replace(outcome, event=changed)
     after = crossfit(design, other, n_permutations=1, seed=5)
     same = [
         [np.array_equal(a.found[k].bins, b.found[k].bins) for k in range(5)]
@@ -100,18 +108,22 @@ def test_lifts_come_from_accounts_that_did_not_find_the_condition() -> None:
         j = [c.feature for c in design.candidates].index("many")
         members = held_out_memberships(design, fit, counts)
         sign = fit.final[j].direction
-        apart.append(sign * lifts(outcome, members).raw[j])
+        apart.append(sign * lifts(outcome, counts, members).raw[j])
         held = counts.held[:, design.bins_of(j)] @ fit.final[j].bins
-        same.append(sign * ((held * outcome.rates).sum() / held.sum() - outcome.rates.mean()))
+        same.append(sign * ((held * outcome.y).sum() / held.sum() - outcome.y.mean()))
     # on noise the accounts that found the group of levels show a large lift, the others next to none
     assert np.mean(same) > 0.04
     assert np.mean(apart) < 0.4 * np.mean(same)
 
 
-def test_cohorts_are_joined_until_they_can_be_permuted() -> None:
-    date = np.array([0] * 30 + [1] * 3 + [2] * 40)
-    outcome = build_outcome(np.arange(73), np.zeros(73), date)
-    assert np.bincount(outcome.cohort).min() >= 20
+def test_tenures_are_joined_until_there_is_somebody_to_be_compared_with() -> None:
+    date = np.array([0] * 45 + [1] * 30)
+    tenure = np.concatenate([np.repeat([0.0, 100.0, 200.0, 900.0], [10, 15, 5, 15]), np.full(30, 50.0)])
+    outcome = build_outcome(np.arange(75), np.zeros(75), date, tenure=tenure)
+    assert np.bincount(outcome.stratum).tolist() == [25, 20, 30]
+    # never across days, however few there are
+    few = build_outcome(np.arange(30), np.zeros(30), np.array([0] * 27 + [1] * 3))
+    assert np.bincount(few.stratum).tolist() == [27, 3]
 
 
 def test_a_target_of_noise_makes_the_other_pay() -> None:
@@ -153,5 +165,5 @@ def test_the_mean_evidence_of_one_condition_is_its_own() -> None:
     j = [c.feature for c in design.candidates].index("flag")
     held = count(design, outcome).held[:, design.bins_of(j)][:, 0]
     centred = held - held.mean()
-    z2 = (centred @ outcome.residual) ** 2 / ((centred**2).sum() * (outcome.residual**2).mean())
+    z2 = (centred @ outcome.residual) ** 2 / ((centred**2).sum() * outcome.residual.var(ddof=1))
     assert np.isclose(fit.statistic[j], 0.5 * 0.3 * z2)
