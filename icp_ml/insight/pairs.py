@@ -91,8 +91,8 @@ class _Atoms:
     ``held``: which units meet them, shape (N, a). ``both``: how many meet each pair, (a, a). ``allowed``:
     which pairs may be formed, (a, a). ``price``: twice the log of the number of pairs that the same two
     candidates offer, less twice the log of what a pair of this size can show, 4 s (1 - s), (a, a). It is
-    taken off z squared, so that every two candidates are as likely to be the best pair by chance, however finely
-    they are cut. ``alike``: conditions of the same candidate, (a,).
+    taken off z squared, so that every two candidates are as likely to be the best pair by chance, however
+    finely they are cut. ``alike``: conditions of the same candidate, (a,).
     """
 
     conditions: tuple[Condition, ...]
