@@ -103,12 +103,11 @@ def test_a_part_in_csv_counts_what_it_changed_and_parquet_changes_nothing(tmp_pa
             writer = PartWriter(part, table.schema, form, None)
             with writer:
                 writer.write(table)
-            writer.commit()
         assert [str(one.message).split()[0] for one in caught if one.category is OutputWarning] == [
             "1"
         ] * expected
-    assert (tmp_path / "part-0.csv").read_text().splitlines()[1] == '"\'=1"'
-    assert pa.parquet.read_table(tmp_path / "part-0.parquet").equals(table)
+    assert (tmp_path / "part-0.csv.unfinished").read_text().splitlines()[1] == '"\'=1"'
+    assert pa.parquet.read_table(tmp_path / "part-0.parquet.unfinished").equals(table)
 
 
 @click.group(cls=Commands)

@@ -127,8 +127,8 @@ that one account in five has (base rate 85 %).'
 #: Said where accounts can't be compared within their real tenure.
 TENURE_UNKNOWN = (
     "Tenure isn't known: accounts are compared by the time since their first row. What grows with "
-    "real tenure may still look like a trait; name the day of the first contract (customer_since) to rule that "
-    "out."
+    "real tenure may still look like a trait; name the day of the first contract (customer_since) to rule "
+    "that out."
 )
 
 

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import assert_all_finite
 
 from icp_ml import parameters
-from icp_ml.errors import IcpError, InputValueError
+from icp_ml.errors import IcpError, InputValueError, ParameterError
 from icp_ml.model.candidates import CANDIDATES
 from icp_ml.model.columns import Floats
 
@@ -28,7 +28,12 @@ def check_fit(candidates: Any, n_bags: Any, n_folds: Any, random_state: Any, n_j
     ParameterError
         Naming the setting.
     """
-    for name in parameters.texts("candidates", candidates) or ("",):
+    names = parameters.texts("candidates", candidates)
+    if not names:
+        raise ParameterError(
+            f"expected at least one of the candidates {sorted(CANDIDATES)}, found none", parameter="candidates"
+        )
+    for name in names:
         parameters.choice("each of candidates", name, CANDIDATES)
     parameters.whole("n_bags", n_bags, 1, MOST_BAGS)
     parameters.whole("n_folds", n_folds, 2, MOST_FOLDS)

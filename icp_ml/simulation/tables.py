@@ -86,8 +86,10 @@ class SimulatedTables:
 
 def _packed(raw: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
     """Pack what is written if the name says so: under that name, and without the time."""
+    if path.suffix != ".gz":
+        return nullcontext(raw)
     packed = gzip.GzipFile(filename=path.name, mode="wb", fileobj=raw, mtime=0)
-    return closing(cast(IO[bytes], packed)) if path.suffix == ".gz" else nullcontext(raw)
+    return closing(cast(IO[bytes], packed))
 
 
 def make_tables(

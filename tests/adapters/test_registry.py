@@ -336,10 +336,7 @@ def test_a_busy_database_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     answers[:] = [MlflowException("no such thing"), "done"]
     with pytest.raises(MlflowException, match="no such thing"):
         mlflow_store.patiently(call, 3)
-    monkeypatch.setattr(mlflow_store, "PATIENCE_SECONDS", -1.0)
-    answers[:] = [MlflowException("database is locked")]
-    with pytest.raises(MlflowException, match="locked"):
-        mlflow_store.patiently(call, 3)
+    # how long: tests/adapters/test_tracking_faults.py
 
 
 class Names:

@@ -74,7 +74,7 @@ def test_every_pattern_of_the_package_matches_in_linear_time() -> None:
         "print('matched')"
     )
     command = [sys.executable, "-c", code]
-    given = json.dumps(patterns())
+    given = json.dumps([(name, p.decode() if isinstance(p, bytes) else p) for name, p in patterns()])
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=240)
     assert done.stdout == "matched\n", done.stderr
 

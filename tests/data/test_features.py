@@ -64,7 +64,7 @@ def test_kinds_are_inferred_and_read(cells: object, kind: str, values: list[obje
         ([7] * 200, "constant"),
         ([None] * 200, "empty"),
         ([f"they said that nothing works any more {place // 2}" for place in range(200)], "free text"),
-        (["1", *(str(place) for place in range(198)), "about 7"], "numbers but for 1 values"),
+        (["1", *(str(place) for place in range(198)), "about 7"], "numbers but for 1 cells of text"),
         ([f"${place}" if place % 2 else f"{place} €" for place in range(200)], "several currencies"),
     ],
 )

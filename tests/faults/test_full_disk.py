@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from icp_ml.errors import OutputError
-from icp_ml.model.store import read_bundle, write_bundle
+from icp_ml.model.bundlefiles import read_bundle
+from icp_ml.model.store import write_bundle
 from icp_ml.writing import claimed
 
 OLD, NEW = {"model.json": {"a": 1}, "tree.txt": "old"}, {"model.json": {"a": 2}, "tree.txt": "new"}

@@ -18,7 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from icp_ml import swapping
-from icp_ml.model.store import read_bundle, write_bundle
+from icp_ml.model.bundlefiles import read_bundle
+from icp_ml.model.store import write_bundle
 from icp_ml.serve import scorefolder
 from icp_ml.serve.runfile import digest
 from icp_ml.serve.scorefolder import MOVING, open_folder

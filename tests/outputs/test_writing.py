@@ -12,7 +12,8 @@ import pytest
 
 from icp_ml import swapping, writing
 from icp_ml.errors import BundleError, ConfigError, OutputError
-from icp_ml.model.store import MANIFEST, read_bundle, write_bundle
+from icp_ml.model.bundlefiles import MANIFEST, read_bundle
+from icp_ml.model.store import write_bundle
 from icp_ml.swapping import alone, exchange, standing
 from icp_ml.writing import check_apart, check_no_input, replacing, write_file
 
@@ -168,6 +169,10 @@ def test_what_somebody_put_beside_a_bundle_comes_along(tmp_path: Path) -> None:
     assert names(target) == {"a.json", "c.txt", MANIFEST, "trees/drawing.svg", "elsewhere"}
     assert (target / "empty").is_dir()
     assert stat.S_IMODE(target.stat().st_mode) == 0o750
+    # kept, but no bundle is read past a link
+    with pytest.raises(BundleError, match="found a link"):
+        read_bundle(target)
+    (target / "elsewhere").unlink()
     assert read_bundle(target) == NEW
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 

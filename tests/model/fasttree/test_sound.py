@@ -192,7 +192,7 @@ def test_all_boosters_are_read_as_before(stumps: str, text: str) -> None:
 
 
 def test_texts_of_a_bag_are_for_the_columns_of_the_encoder(text: str) -> None:
-    with pytest.raises(BundleError, match="expected a model of 9 columns, found 8"):
+    with pytest.raises(BundleError, match="expected models of 9 encoded columns, found models of 8"):
         member_from_state({"kind": "trees"}, [text], 9)
     other = text.replace("max_feature_idx=7", "max_feature_idx=8").replace(
         "feature_names=", "feature_names=a "
