@@ -54,7 +54,7 @@ bench: $(STAMP)  ## speeds and memory, printed as tables (SMOKE=1 for a short fo
 	$(BIN)/python experiments/speed/table.py $(if $(SMOKE),,--write)
 
 truth: $(STAMP)  ## error rates of the profile on simulated worlds (SMOKE=1 for a short form)
-	$(BIN)/python experiments/truth/run.py $(if $(SMOKE),--smoke)
+	$(BIN)/python experiments/truth/run.py $(if $(SMOKE),--smoke,--write)
 	$(BIN)/python experiments/truth/ageing.py $(if $(SMOKE),--smoke,--write)
 	$(BIN)/python experiments/truth/stability.py $(if $(SMOKE),--smoke)
 	$(BIN)/python experiments/truth/gate.py $(if $(SMOKE),--smoke)

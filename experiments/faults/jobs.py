@@ -338,8 +338,17 @@ def refusals(ground: Ground) -> list[Job]:
         for job in _scores(ground)
         if job.name in ("score-csv", "score-parquet", "score-parquet-partitioned")
     ]
+
+    def beside(lay: Callable[[Place], object]) -> Callable[[Place], None]:
+        def laid(place: Place) -> None:
+            lay(place)
+            # the tables are planted in the output folder where there is one
+            place.out.mkdir(exist_ok=True)
+
+        return laid
+
     return [
-        Job(f"{job.name}-among-tables{number}", work, (), job.lay, TABLES)
+        Job(f"{job.name}-among-tables{number}", work, (), beside(job.lay), TABLES)
         for job in [*apart, next(job for job in _tables(ground) if job.name == "score-tables")]
         for number, work in enumerate((job.run, *job.again))
     ]

@@ -1,6 +1,6 @@
 """How often are the profile's claims wrong? Error rates on simulated worlds, on judging seeds.
 
-python experiments/truth/run.py [--smoke] [--cells TEXT] [--share 0.1]
+python experiments/truth/run.py [--smoke] [--cells TEXT] [--share 0.1] [--write]
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two seeds of the small cells")
     parser.add_argument("--cells", default="", help="only cells whose name contains this")
     parser.add_argument("--share", type=float, default=1.0, help="share of the judging seeds")
+    parser.add_argument("--write", action="store_true", help="put the result into result.json")
     args = parser.parse_args()
     cells = [cell for cell in CELLS if args.cells in cell.name]
     if args.smoke:
@@ -136,7 +137,7 @@ def main() -> None:
         print(f"\n{name}")
         for key, value in figures.items():
             print(f"  {key:<26}{value}")
-    if not args.smoke and args.share == 1.0 and not args.cells:
+    if args.write and not args.smoke:
         (HERE / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -31,7 +31,8 @@ def check_fit(candidates: Any, n_bags: Any, n_folds: Any, random_state: Any, n_j
     names = parameters.texts("candidates", candidates)
     if not names:
         raise ParameterError(
-            f"expected at least one of the candidates {sorted(CANDIDATES)}, found none", parameter="candidates"
+            f"expected at least one of the candidates {sorted(CANDIDATES)}, found none",
+            parameter="candidates",
         )
     for name in names:
         parameters.choice("each of candidates", name, CANDIDATES)

@@ -101,5 +101,7 @@ def _ours(folder: Path) -> set[str]:
     """Return the files in a folder that its manifest names; none if the manifest isn't one of ours."""
     try:
         return {*listed(folder), MANIFEST}
-    except BundleError:
+    except BundleError as problem:
+        if isinstance(problem.__cause__, OSError):
+            raise problem.__cause__ from None  # it may be ours, and can't be read now
         return set()

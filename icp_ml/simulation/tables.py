@@ -88,8 +88,7 @@ def _packed(raw: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
     """Pack what is written if the name says so: under that name, and without the time."""
     if path.suffix != ".gz":
         return nullcontext(raw)
-    packed = gzip.GzipFile(filename=path.name, mode="wb", fileobj=raw, mtime=0)
-    return closing(cast(IO[bytes], packed))
+    return closing(cast(IO[bytes], gzip.GzipFile(path.name, "wb", fileobj=raw, mtime=0)))
 
 
 def make_tables(

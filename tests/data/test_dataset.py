@@ -227,7 +227,7 @@ def test_the_fingerprint_sees_dates_horizon_and_order_but_no_index() -> None:
 
 
 def test_the_fingerprint_is_the_same_tomorrow() -> None:
-    assert from_frame().fingerprint() == "c03a0af01f103f6a9538d8cc87f5dda84fe642f6dd1fe83971a1d5e5ae0a48d9"
+    assert from_frame().fingerprint() == "2eb807a82b20a5a723660b0f6ab0c2edfe66950573606dc62a429cc790189ac5"
 
 
 SCHEMA = from_frame().schema

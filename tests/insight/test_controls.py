@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from icp_ml.insight.building import build_profile
 from icp_ml.insight.controls import ALARM, SENTENCE, Controls, coin, exchanged
 from icp_ml.insight.wording import forbidden_words
 from icp_ml.simulation import make_frame
+from icp_ml.simulation.ageing import make_ageing
 from icp_ml.view.report import render_report
 from tests.insight.conftest import as_dataset
 from tests.view import samples
@@ -28,50 +30,60 @@ def repeated() -> Dataset:
     return as_dataset(make_frame(150, seed=30_400, signal="strong", snapshots=4), ("retained", "expanded"))
 
 
-def history(dataset: Dataset) -> list[tuple[object, ...]]:
-    rows = dataset.labels.assign(group=dataset.groups).groupby("group", sort=False)
-    return [tuple(part[["retained", "expanded"]].astype(float).to_numpy().ravel()) for _, part in rows]
+@pytest.fixture(scope="module")
+def leaving() -> Dataset:
+    """Accounts that leave: their rows end, and the last ones before see it coming."""
+    base = make_ageing(200, seed=30_403, snapshots=12, churn=0.3).frame
+    return Dataset.from_frame(
+        base[["account_id", "snapshot_date", "customer_since", "number_0", "flag_2", "retained"]],
+        account_id="account_id",
+        labels={"retained": "retained"},
+        snapshot_date="snapshot_date",
+        customer_since="customer_since",
+        horizon_months=12,
+    )
 
 
-def test_whole_histories_are_exchanged(repeated: Dataset) -> None:
+def test_outcomes_are_exchanged_within_a_day(repeated: Dataset) -> None:
     other = exchanged(repeated, 1)
-    assert sorted(history(other)) == sorted(history(repeated))
-    assert history(other) != history(repeated)
     assert other.features is repeated.features
-    by_date = [set_.labels.groupby("snapshot_date")["retained"].mean() for set_ in (other, repeated)]
-    pd.testing.assert_series_equal(*by_date)
+    assert not other.labels["retained"].equals(repeated.labels["retained"])
+    for target in ("retained", "expanded"):
+        counts = [set_.labels.groupby("snapshot_date")[target].sum() for set_ in (other, repeated)]
+        pd.testing.assert_series_equal(*counts)
 
 
-def test_exchange_stays_within_the_entry_cohort(repeated: Dataset) -> None:
-    late = repeated.labels["account_id"].str[-1].astype(int) % 2 == 0
-    first = repeated.labels["snapshot_date"].min()
-    dataset = repeated.take(~(late & (repeated.labels["snapshot_date"] == first)).to_numpy())
-    other = exchanged(dataset, 2)
-    assert other.labels["retained"].isna().sum() == 0
-    even = dataset.labels["account_id"].str[-1].astype(int) % 2 == 0
-    assert dataset.take(even.to_numpy()).labels["retained"].sum() == other.labels["retained"][even].sum()
+@pytest.mark.parametrize("control", [exchanged, coin])
+def test_who_leaves_has_no_later_rows_and_is_seen_to_leave_before(leaving: Dataset, control: Any) -> None:
+    other = control(leaving, 2).labels
+    other = other.assign(month=other["snapshot_date"].to_numpy().astype("datetime64[M]").astype(int))
+    known = other[other["retained"].notna()].sort_values(["account_id", "month"])
+    assert len(known) < len(leaving)
+    lost = 0
+    for _, rows in known.groupby("account_id"):
+        gone = ~rows["retained"].to_numpy(dtype=bool)
+        if not gone.any():
+            continue
+        lost += 1
+        # the last row, and all those within a year before it
+        assert gone.tolist() == (rows["month"].iloc[-1] - rows["month"] < 12).tolist()
+    assert lost > 10
 
 
-def test_a_shorter_history_leaves_the_rest_unknown(repeated: Dataset) -> None:
-    last = repeated.labels["snapshot_date"].max()
-    odd = repeated.labels["account_id"].str[-1].astype(int) % 2 == 1
-    dataset = repeated.take(~(odd & (repeated.labels["snapshot_date"] == last)).to_numpy())
-    other = exchanged(dataset, 3)
-    gone = other.labels["retained"].isna()
-    assert 0 < gone.sum() < 60
-    assert (other.labels.loc[gone, "snapshot_date"] == last).all()
-    assert other.labels.loc[gone, "expanded"].isna().all()
+def test_the_coin_is_tossed_for_accounts_that_never_left(leaving: Dataset) -> None:
+    really = leaving.labels.groupby("account_id")["retained"].transform("min")
+    tossed = coin(leaving, 3).labels["retained"]
+    assert tossed[~really.astype(bool)].isna().all()
+    assert 0.5 < tossed.mean() < 0.95
 
 
-def test_the_coin_is_the_accounts_own_at_the_base_rate(repeated: Dataset) -> None:
+def test_without_a_horizon_the_coin_is_the_accounts_own_at_the_base_rate(repeated: Dataset) -> None:
     tossed = coin(repeated, 4)
-    per_account = tossed.labels.groupby("account_id")["retained"].nunique()
-    assert (per_account == 1).all()
-    assert tossed.labels["retained"].mean() == pytest.approx(repeated.labels["retained"].mean(), abs=0.1)
+    rate = float(repeated.labels["retained"].mean())
+    assert tossed.labels["retained"].mean() == pytest.approx(rate, abs=0.1)
     assert coin(repeated, 4).labels.equals(tossed.labels)
     assert not coin(repeated, 5).labels["retained"].equals(tossed.labels["retained"])
     agree = (tossed.labels["retained"] == repeated.labels["retained"]).mean()
-    rate = float(repeated.labels["retained"].mean())
     assert agree == pytest.approx(rate**2 + (1 - rate) ** 2, abs=0.12)
 
 
@@ -125,7 +137,7 @@ def test_groups_of_accounts_move_as_one() -> None:
     dataset = Dataset(base.features, base.labels, base.schema, groups)
     other = exchanged(dataset, 7)
     outcomes = [
-        sorted(tuple(part) for part in set_.labels["retained"].to_numpy(dtype=float).reshape(-1, 4))
+        sorted(set_.labels["retained"].to_numpy(dtype=float).reshape(-1, 4).sum(axis=1))
         for set_ in (dataset, other)
     ]
     assert outcomes[0] == outcomes[1]
