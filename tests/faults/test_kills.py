@@ -34,12 +34,6 @@ def test_killed_jobs_leave_the_old_or_the_new_and_a_repeat_completes(smoke: Aske
     assert set(found.values()) == {0}
 
 
-def test_killed_retrainings_leave_a_champion_that_loads(smoke: Asked) -> None:
-    done = smoke("kills.py", *jobs("retrain"))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    assert total(done.stdout)["kills"] >= 3
-
-
 def test_disturbed_jobs_end_with_a_name_and_leave_the_old_or_the_new(smoke: Asked) -> None:
     done = smoke("disk.py", *jobs("save-over", "score-csv-overwrite"))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
