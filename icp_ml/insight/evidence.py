@@ -103,31 +103,55 @@ def crossfit(
 
 def _p_values(engine: _Engine, statistic: Array, n_permutations: int, rng: np.random.Generator) -> Array:
     """Draw more and more, for fewer and fewer candidates; the most remarkable get a fitted tail as well."""
-    m = len(statistic)
-    slack = statistic - 1e-9 * (1.0 + np.abs(statistic))
-    hits, runs, going = np.zeros(m), np.zeros(m), np.arange(m)
-    kept: list[Array] = []
-    steps = [(SCREEN, 1.0), (SECOND_SCREEN, SCREEN_P), (n_permutations, SECOND_P), (MOST_DRAWS, 0.0)]
-    done = 0
-    for upto, least in steps:
-        few = (
-            hits[going] < ENOUGH if upto == MOST_DRAWS else (1.0 + hits[going]) / (1.0 + runs[going]) <= least
-        )
-        kept, going = [part[few] for part in kept], going[few]
-        goal = min(upto, n_permutations) if upto != MOST_DRAWS else upto
-        if n_permutations < SECOND_SCREEN and upto == MOST_DRAWS:
-            break
-        while done < goal and len(going):
-            count = min(CHUNK, goal - done)
-            drawn = engine.drawn(going, count, rng)
-            hits[going] += (drawn >= slack[going, None]).sum(axis=1)
-            runs[going] += count
-            kept.append(drawn)
-            done += count
-    p_values = (1.0 + hits) / (1.0 + runs)
-    if len(going) and kept and sum(part.shape[1] for part in kept) >= MOST_DRAWS:
-        p_values[going] = tail_p(statistic[going], np.concatenate(kept, axis=1))
-    return np.asarray(p_values)
+    draws = _Draws(engine, statistic, rng)
+    for upto, least in ((SCREEN, 1.0), (SECOND_SCREEN, SCREEN_P), (n_permutations, SECOND_P)):
+        draws.keep(draws.p_values <= least)
+        draws.continue_to(min(upto, n_permutations))
+    if n_permutations >= SECOND_SCREEN:
+        draws.keep(draws.hits < ENOUGH)
+        draws.continue_to(max(MOST_DRAWS, n_permutations))
+        draws.fit_tails()
+    return draws.p_values
+
+
+class _Draws:
+    """How many draws reach each candidate's statistic, and those of the candidates still going."""
+
+    def __init__(self, engine: _Engine, statistic: Array, rng: np.random.Generator) -> None:
+        self._engine, self._statistic, self._rng = engine, statistic, rng
+        self._slack = statistic - 1e-9 * (1.0 + np.abs(statistic))
+        self._going = np.arange(len(statistic))
+        self._kept: list[Array] = []
+        self._done = 0
+        self.hits, self._runs = np.zeros(len(statistic)), np.zeros(len(statistic))
+        self._fitted = np.full(len(statistic), np.nan)
+
+    @property
+    def p_values(self) -> Array:
+        """Return (1 + draws at least as large) / (1 + draws), or what a fitted tail says."""
+        counted = (1.0 + self.hits) / (1.0 + self._runs)
+        return np.where(np.isnan(self._fitted), counted, self._fitted)
+
+    def keep(self, wanted: Bools) -> None:
+        """Go on with some candidates only, shape (m,)."""
+        few = wanted[self._going]
+        self._kept, self._going = [part[few] for part in self._kept], self._going[few]
+
+    def continue_to(self, goal: int) -> None:
+        """Draw until there are so many draws of the candidates still going."""
+        while self._done < goal and len(self._going):
+            count = min(CHUNK, goal - self._done)
+            drawn = self._engine.drawn(self._going, count, self._rng)
+            self.hits[self._going] += (drawn >= self._slack[self._going, None]).sum(axis=1)
+            self._runs[self._going] += count
+            self._kept.append(drawn)
+            self._done += count
+
+    def fit_tails(self) -> None:
+        """Extrapolate the p-values of the candidates still going."""
+        if len(self._going):
+            drawn = np.concatenate(self._kept, axis=1)
+            self._fitted[self._going] = tail_p(self._statistic[self._going], drawn)
 
 
 @dataclass(frozen=True, slots=True)
