@@ -153,7 +153,12 @@ def _write_parts(features: pd.DataFrame, folder: Path) -> None:
     )
     for number in range(PARTS):
         rows = slice(number * ROWS, (number + 1) * ROWS)
-        features.iloc[rows].to_parquet(folder / "base" / f"accounts-{number}.parquet", row_group_size=20)
+        features.iloc[rows].to_parquet(
+            folder / "base" / f"accounts-{number}.parquet",
+            row_group_size=20,
+            coerce_timestamps="us",
+            allow_truncated_timestamps=True,
+        )
         text.iloc[rows].to_csv(folder / "base_csv" / f"accounts-{number}.csv", index=False)
 
 
