@@ -144,7 +144,9 @@ def text() -> str:
     """Return everything between the markers."""
     cells = read("result.json").get("cells", {})
     parts = [
-        "n = 1,000 accounts, 15 % churn, q = .10, unless said; `make truth` prints these figures.",
+        "n = 1,000 accounts, 15 % churn, q = .10, unless said; `make truth` prints these figures. **The "
+        "table on accounts that grow older is of today; the others were measured before traits were judged "
+        "within risk sets (decision 018) and are still to be run again.**",
         "\n".join(ours(cells)),
         "Accounts that grow older: founding dates, tools taken up and given up, growing head counts, "
         "contracts of a month to three years, rates of leaving that fall with tenure (`truth/ageing.py`; "
