@@ -145,7 +145,7 @@ def _against_truth(cell: Cell, base: AgeingBase, found: pd.DataFrame) -> dict[st
 
 
 def _tool(trait: Mapping[str, Any]) -> Any:
-    return trait["value"] if trait["operator"] == "has" else None
+    return trait["value"] if trait["feature"] == "technologies" else None
 
 
 @lru_cache(maxsize=8)
