@@ -250,7 +250,7 @@ def meets(values: Mapping[str, Any], condition: Mapping[str, Any]) -> BoolArray:
         if "has" in values and not isinstance(value, bool):
             return np.asarray(values["has"][:, TOOLS.index(value)], dtype=np.bool_)
         if isinstance(value, bool):
-            return np.asarray(values[feature], dtype=np.bool_) == value
+            return np.asarray(np.asarray(values[feature], dtype=np.bool_) == value)
         return np.array([value in tools for tools in values[feature]], dtype=np.bool_)
     column = np.asarray(values[feature])
     if condition["operator"] == "in":
