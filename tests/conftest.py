@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Nothing here is judged by the clock: another job on the machine is no fault of the code.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 TESTS = Path(__file__).resolve().parent
 EXPERIMENTS = TESTS.parent / "experiments"
