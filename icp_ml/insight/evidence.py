@@ -44,7 +44,7 @@ class CrossFit:
     statistic
         Weight of evidence of each candidate over all its conditions, shape (m,).
     p_values
-        Its permutation p-value, shape (m,).
+        Its p-value from events handed to others at risk, its tail fitted where few reach as far; shape (m,).
     held_out
         Standardised effect, on accounts left out, of what the others found, shape (m,); near normal with
         mean 0 or less and standard deviation of at most 1 where there is none.
@@ -75,7 +75,7 @@ def crossfit(
     seed: int = 0,
     good: int = 1,
 ) -> CrossFit:
-    """Search and test every candidate, on the outcome and on permuted outcomes.
+    """Search and test every candidate, on the outcome and on events handed to others at risk.
 
     Candidates that 200, and again 2,000 permutations show to be unremarkable aren't run through the rest
     (Besag and Clifford 1991, *Biometrika* 78, 301-304: sequential Monte Carlo p-values).

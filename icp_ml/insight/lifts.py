@@ -1,4 +1,4 @@
-"""How much a trait is worth: outcome share of accounts that didn't find it, with interval, luck taken off."""
+"""How much a trait is worth: outcome share against the risk set, on accounts that did not find it."""
 
 from __future__ import annotations
 

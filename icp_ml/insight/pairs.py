@@ -1,7 +1,7 @@
 """The pair of conditions that says more than either: searched over all candidates, not only confirmed traits.
 
 A lift that exists only where two conditions meet leaves faint marks on each of them alone. So all pairs of
-plain conditions are weighed at once; the best pair counts only when the best of all pairs on permuted
+plain conditions are weighed at once; the best pair counts only when the best of all pairs on exchanged
 outcomes seldom does as well (Duivesteijn, W. and Knobbe, A. 2011, *ICDM*, 151-160), and when, on accounts
 that did not find it, it beats each of its two halves.
 """
@@ -69,7 +69,7 @@ class Pair:
     stable
         Median Jaccard overlap of the pairs found on part of the accounts with the final one.
     p_value
-        Share of permuted outcomes whose best pair does as well.
+        Share of exchanged outcomes whose best pair does as well.
     """
 
     side: int

@@ -104,6 +104,5 @@ def _lacking_fails(held: Array, rows: Rows, others: list[Array]) -> bool:
         if rows.accounts(together) < LEAST_ACCOUNTS:
             break
         chosen = together.copy()
-    return rows.accounts(chosen) >= LEAST_ACCOUNTS and float(rows.good[chosen].mean()) < float(
-        rows.good.mean()
-    )
+    enough = rows.accounts(chosen) >= LEAST_ACCOUNTS
+    return enough and float(rows.good[chosen].mean()) < float(rows.good.mean())
