@@ -93,8 +93,23 @@ AGEING = (
     ("planted traits found", "recall", {400: "≥ .36", 1000: "≥ .84", 3000: "≥ .97"}),
     ("claims that are planted traits", "strict_precision", {1000: "≥ .85"}),
     ("sign right", "sign", {1000: "≥ .99"}),
-    ("lift: 90 % interval holds the truth", "lift_coverage", {1000: ".85-.95"}),
+    ("lift: 90 % interval holds the truth", "lift_coverage", {400: ".85-.95", 1000: ".85-.95"}),
 )
+
+
+def judged(figure: str, bar: str) -> str:
+    """Return a bar, marked where the figure misses it."""
+    if not bar:
+        return ""
+    value, ends = float(figure.split(" ")[0]), [float(end) for end in re.findall(r"\.\d+", bar)]
+    met = (
+        ends[0] <= value <= ends[-1]
+        if len(ends) == 2
+        else value >= ends[0]
+        if "≥" in bar
+        else value <= ends[0]
+    )
+    return bar if met else f"{bar}, **missed**"
 
 
 def ageing(found: dict[str, Any]) -> list[str]:
@@ -109,7 +124,9 @@ def ageing(found: dict[str, Any]) -> list[str]:
             if name.startswith("signal, ") and key in figures:
                 where = name.removeprefix("signal, n ").replace(", ", " accounts, ", 1)
                 n = int(where.split(" ")[0].replace(",", ""))
-                lines.append(f"| {title} | {where} | {short(figures[key])} | {bars.get(n, '')} |")
+                lines.append(
+                    f"| {title} | {where} | {short(figures[key])} | {judged(figures[key], bars.get(n, ''))} |"
+                )
     return lines
 
 
